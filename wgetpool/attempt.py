@@ -1,0 +1,264 @@
+"""One attempt at one file: claims the part, runs one wget, watches it, and tells what came.
+
+Runs in a worker, and shares nothing with the main thread but the stop flag: an order comes in, an
+outcome goes out. Never publishes, never touches the ledger, never decides whether there is another
+attempt.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wgetpool import policy, process, proof, wget
+from wgetpool.model import (
+    AttemptOrder,
+    Clock,
+    Ending,
+    Failure,
+    FailureClass,
+    Finding,
+    Handle,
+    Head,
+    Launcher,
+    Outcome,
+    Reply,
+    StopFlag,
+    WholePart,
+)
+from wgetpool.part import Part, claim
+from wgetpool.store import Store
+
+TICK = 1.0  # seconds between two looks at a running wget
+
+
+def fetch(
+    order: AttemptOrder,
+    *,
+    stop: StopFlag,
+    clock: Clock,
+    environment: Mapping[bytes, bytes],
+    launch: Launcher = process.Child,
+) -> Outcome:
+    """Makes one attempt. What can be expected to go wrong is in the outcome, not raised.
+
+    `environment` is the children's, with the mark of the run.
+    """
+    store = Store(order.directory)
+    started_at = clock.now()
+    try:
+        store.make_folder(order.entry.name)
+        part = claim(store, order.entry.name) or _claim_from_orphan(store, order.entry.name)
+        if part is None:
+            return Outcome(name=order.entry.name, ending=Ending.ELSEWHERE)
+        with part:
+            if os.path.lexists(store.final(order.entry.name)):  # published meanwhile by another run
+                return Outcome(name=order.entry.name, ending=Ending.ELSEWHERE)
+            attempt = _Attempt(order, part, stop=stop, clock=clock, started_at=started_at)
+            return attempt.run(store, environment, launch)
+    except OSError as error:
+        return Outcome(
+            name=order.entry.name,
+            ending=Ending.NOT_STARTED,
+            seconds=clock.now() - started_at,
+            failure=policy.classify_os_error(error),
+        )
+
+
+def _claim_from_orphan(store: Store, name: str) -> Part | None:
+    """Somebody holds the part: when it is a wget of a dead run, ends that and tries once more."""
+    dead = store.dead_runs()
+    if dead and process.end_orphans(frozenset(dead)):
+        return claim(store, name)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """What is known when the watching ends."""
+
+    ending: Ending
+    accepted: bool
+
+
+class _Attempt:
+    """The state of one attempt, for as long as it lasts."""
+
+    def __init__(
+        self, order: AttemptOrder, part: Part, *, stop: StopFlag, clock: Clock, started_at: float
+    ) -> None:
+        self.order, self.part, self.stop, self.clock = order, part, stop, clock
+        self.entry = order.entry
+        self.started_at = started_at
+        part.settle()
+        self.before = part.length()
+        self.known = part.record.remote
+        self.offset = policy.plan_offset(
+            self.before, approach=order.approach, listed_size=self.entry.size
+        )
+
+    def run(self, store: Store, environment: Mapping[bytes, bytes], launch: Launcher) -> Outcome:
+        if self.before:
+            self.part.cut_at(self.offset)
+        command = wget.command(
+            self.order.wget,
+            self.entry.url,
+            self.part.path,
+            timeout=self.order.limits.timeout,
+            cwd=store.scratch,
+            environment=environment,
+            lock=self.part.descriptor,
+        )
+        try:
+            child = launch(command)
+        except OSError as error:
+            self.part.settle()
+            return self._outcome(Ending.NOT_STARTED, failure=_launch_failure(error))
+        try:
+            watched = self._watch(child)
+        finally:
+            exit_code, log = child.close()
+        return self._conclude(watched, wget.read_reply(log, exit_code))
+
+    # ------------------------------------------------------------ while it runs
+
+    def _watch(self, child: Handle) -> _Watched:
+        """Waits for the child's end, and ends it as soon as it brings nothing of use."""
+        limits, accepted = self.order.limits, False
+        meter = policy.Meter(limits, now=self.started_at, length=self.offset)
+        while not child.wait(TICK, stop=self.stop):
+            now = self.clock.now()
+            if self.stop.is_set():
+                return _Watched(Ending.STOPPED, accepted)
+            head = wget.read_head(child.read_log())
+            finding = self._judge(head)
+            if finding in policy.USELESS:
+                return _Watched(Ending.CUT_SHORT, accepted)
+            if head is not None and finding is Finding.FITS and not accepted:
+                self.part.accept(head.remote, self.entry.url.path)
+                accepted = True
+            if 0 < limits.attempt_timeout <= now - self.started_at:
+                return _Watched(Ending.TIMED_OUT, accepted)
+            if meter.stalled(now=now, length=self.part.length()):
+                return _Watched(Ending.STALLED, accepted)
+        return _Watched(Ending.EXITED, accepted)
+
+    def _judge(self, head: Head | None) -> Finding:
+        if self.part.record.cut is None and self.offset:
+            return Finding.FITS  # compared before, and the cut is closed
+        same, uniform = self.part.compare()
+        return policy.judge(
+            head,
+            offset=self.offset,
+            before=self.before,
+            known=self.known,
+            same=same,
+            uniform=uniform,
+        )
+
+    # ------------------------------------------------------------ when it has ended
+
+    def _conclude(self, watched: _Watched, reply: Reply) -> Outcome:
+        finding = Finding.FITS if watched.accepted else self._judge(reply.head)
+        came = max(self.part.length() - self.offset, 0)
+        if finding is Finding.FITS and reply.head is not None:
+            if (size := self._whole_size(reply, watched.ending)) is not None:
+                return self._check(size, reply.head, came)
+            if not watched.accepted:
+                self.part.accept(reply.head.remote, self.entry.url.path)
+        elif self.offset:
+            self.part.settle()
+        else:
+            self.part.cut_at(0)
+        if watched.ending is Ending.STOPPED:
+            return self._outcome(watched.ending, finding=finding, received=came)
+        circumstances = policy.Circumstances(
+            ending=watched.ending,
+            finding=finding,
+            after=self.part.length(),
+            size=(reply.head.remote.size if reply.head else None) or self.entry.size,
+            url=self.entry.url,
+            now=self.clock.wall(),
+            limits=self.order.limits,
+            retry_status=self.order.retry_status,
+        )
+        failure = policy.classify(reply, circumstances)
+        return self._outcome(watched.ending, finding=finding, received=came, failure=failure)
+
+    def _whole_size(self, reply: Reply, ending: Ending) -> int | None:
+        """The part's length when it is whole; None when it is not. The exit code alone shows
+        nothing.
+        """
+        length = self.part.length()
+        told = reply.head.remote.size if reply.head else None
+        if told is not None:
+            return length if length == told else None
+        closed_well = ending is Ending.EXITED and reply.exit_code == 0
+        short = self.entry.size is not None and length < self.entry.size
+        return length if closed_well and not short else None
+
+    def _check(self, size: int, head: Head, came: int) -> Outcome:
+        """The part has all bytes that the server has: holds them against what the list tells."""
+        complaint = None
+        if self.entry.size is not None and size != self.entry.size:
+            complaint = f"its size is {size:,} bytes, the list says {self.entry.size:,}"
+        elif self.entry.checksums:
+            found = proof.digests(
+                self.part.path, (each.algorithm for each in self.entry.checksums), stop=self.stop
+            )
+            if found is None:
+                self.part.accept(head.remote, self.entry.url.path)
+                return self._outcome(Ending.STOPPED, finding=Finding.FITS, received=came)
+            complaint = proof.mismatch(found, self.entry.checksums)
+        if complaint is not None:
+            kept = self.part.reject()
+            reason = f"{complaint}: kept as {kept.relative_to(self.order.directory)}"
+            failure = Failure(kind=FailureClass.BROKEN, reason=reason, status=head.status)
+            return self._outcome(
+                Ending.EXITED, finding=Finding.FITS, received=came, failure=failure, rejected=True
+            )
+        self.part.keep_empty = True
+        by_size = head.remote.size is not None or self.entry.size is not None
+        whole = WholePart(
+            name=self.entry.name,
+            inode=self.part.inode(),
+            size=size,
+            proof=("size",) * by_size + tuple(each.algorithm for each in self.entry.checksums),
+            last_modified=head.remote.last_modified,
+        )
+        return self._outcome(Ending.EXITED, finding=Finding.FITS, received=came, whole=whole)
+
+    def _outcome(
+        self,
+        ending: Ending,
+        *,
+        finding: Finding = Finding.NOTHING,
+        received: int = 0,
+        whole: WholePart | None = None,
+        failure: Failure | None = None,
+        rejected: bool = False,
+    ) -> Outcome:
+        return Outcome(
+            name=self.entry.name,
+            ending=ending,
+            seconds=self.clock.now() - self.started_at,
+            before=self.before,
+            after=0 if rejected else self.part.length(),
+            received=received,
+            finding=finding,
+            remote=self.part.record.remote,
+            whole=whole,
+            failure=failure,
+            rejected=rejected,
+        )
+
+
+def _launch_failure(error: OSError) -> Failure:
+    """A wget that cannot be started is this machine's trouble, unless something is scarce for
+    now.
+    """
+    failure = policy.classify_os_error(error)
+    if failure.kind is FailureClass.PERMANENT:
+        return Failure(kind=FailureClass.LOCAL, reason=f"wget cannot be started: {failure.reason}")
+    return failure

@@ -1,0 +1,149 @@
+"""The ledger: what is done and how it was proved, what failed and why. One SQLite file in
+DIR/.wgetpool/.
+
+Never a query string. One thread owns a connection; other runs and `status` read and write through
+their own. Losing the ledger loses no data. No WAL: it does not work on network file systems.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+
+from wgetpool.model import FileRecord
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE files (
+    name TEXT PRIMARY KEY,
+    state TEXT NOT NULL,       -- pending, publishing, done, failed
+    size INTEGER,              -- bytes
+    inode INTEGER,
+    proof TEXT NOT NULL,       -- what shows that it is whole, separated by blanks
+    attempts INTEGER NOT NULL, -- in the run that ended it
+    reason TEXT,               -- of the last failure, for people
+    class TEXT,
+    finished TEXT              -- ISO 8601 with offset
+) WITHOUT ROWID;
+"""
+COLUMNS = "name, state, size, inode, proof, attempts, reason, class, finished"
+REPLACE = f"REPLACE INTO files ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)"  # noqa: S608  constants
+BUSY_TIMEOUT = 30.0  # seconds to wait for another run's transaction
+CHUNK = 500  # names in one query; SQLite before 3.32 takes 999 at most
+
+
+LedgerError = sqlite3.Error
+
+
+class Ledger:
+    """An open ledger. Raises sqlite3.Error where the file cannot be used."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode = TRUNCATE")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._migrate()
+
+    def _migrate(self) -> None:
+        with self.transaction():
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                self._db.execute(SCHEMA)
+                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        if version > SCHEMA_VERSION:
+            raise sqlite3.DatabaseError(f"it was written by a newer wgetpool (schema {version})")
+
+    def find(self, names: Sequence[str]) -> dict[str, FileRecord]:
+        """What is known of these names."""
+        found: dict[str, FileRecord] = {}
+        for start in range(0, len(names), CHUNK):
+            chunk = names[start : start + CHUNK]
+            marks = ",".join("?" * len(chunk))
+            query = f"SELECT {COLUMNS} FROM files WHERE name IN ({marks})"  # noqa: S608  only marks
+            found.update((row[0], _record(row)) for row in self._db.execute(query, chunk))
+        return found
+
+    def record(self, records: Iterable[FileRecord]) -> None:
+        """Writes the records; outside of a transaction in one of their own."""
+        rows = [_row(record) for record in records]
+        if not rows:
+            return
+        with nullcontext() if self._db.in_transaction else self.transaction():
+            self._db.executemany(REPLACE, rows)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """What is read and written inside is of one piece, also with other runs; on the disk when
+        it ends.
+        """
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def open_ledger(path: Path) -> tuple[Ledger, str | None]:
+    """The ledger at `path`, made where there is none. One that cannot be read is set aside: then a
+    sentence says so.
+    """
+    try:
+        return Ledger(path), None
+    except sqlite3.OperationalError:
+        raise  # locked, or the disk: not the file's fault
+    except sqlite3.DatabaseError as error:
+        aside = path.with_suffix(".unreadable")
+        path.replace(aside)
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + "-journal").unlink()
+        return Ledger(
+            path
+        ), f"The ledger cannot be read ({error}): set aside as {aside.name}, begun anew."
+
+
+def read_all(path: Path) -> Iterator[FileRecord]:
+    """All records by name, for onlookers: takes no lock for longer than it reads, writes
+    nothing.
+    """
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT)
+    try:
+        rows = db.execute(f"SELECT {COLUMNS} FROM files ORDER BY name").fetchall()  # noqa: S608
+    finally:
+        db.close()
+    return map(_record, rows)
+
+
+def _row(record: FileRecord) -> tuple[object, ...]:
+    return (
+        record.name,
+        record.state,
+        record.size,
+        record.inode,
+        " ".join(record.proof),
+        record.attempts,
+        record.reason,
+        record.class_,
+        record.finished,
+    )
+
+
+def _record(row: tuple[str, str, int, int, str, int, str, str, str]) -> FileRecord:
+    name, state, size, inode, proof, attempts, reason, class_, finished = row
+    return FileRecord(
+        name=name,
+        state=state,
+        size=size,
+        inode=inode,
+        proof=tuple(proof.split()),
+        attempts=attempts,
+        reason=reason,
+        class_=class_,
+        finished=finished,
+    )

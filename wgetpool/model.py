@@ -1,0 +1,561 @@
+"""The words of wgetpool: its types and the protocols of its seams.
+
+No I/O, no clock, and no import of another module of the package. Everything here is immutable and
+can be pickled: an order may be carried out by another process or machine than the one that gave it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, StrEnum, auto
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+from urllib.parse import urlsplit
+
+# ---------------------------------------------------------------- what the user asked for
+
+
+class Url:
+    """A URL whose query and password only `reveal` gives: a signed URL is a secret."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The URL as the list has it, byte for byte. For wget's standard input and nothing else."""
+        return self._text
+
+    @property
+    def host(self) -> str:
+        """Host and port, as a user would name them, without user and password."""
+        return urlsplit(self._text).netloc.rpartition("@")[2]
+
+    @property
+    def path(self) -> str:
+        """The path, without query and fragment."""
+        return urlsplit(self._text).path
+
+    @property
+    def has_query(self) -> bool:
+        return "?" in self._text
+
+    def __str__(self) -> str:
+        parts = urlsplit(self._text)
+        return f"{parts.scheme}://{self.host}{parts.path}" + ("?..." if self.has_query else "")
+
+    def __repr__(self) -> str:
+        return f"Url({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Url) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """A digest that the list tells: `algorithm` is md5, sha1, sha256 or sha512, `hex` is lower
+    case.
+    """
+
+    algorithm: str
+    hex: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A wanted file. `name` is relative to DIR, with `/` between folders; `size` is in bytes."""
+
+    name: str
+    url: Url
+    size: int | None = None
+    checksums: tuple[Checksum, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """`tries`: attempts in a row without real progress. Waits are seconds."""
+
+    tries: int = 5
+    backoff: float = 5.0
+    backoff_max: float = 300.0
+    retry_status: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long one attempt may take, in seconds; `min_rate` is bytes a second. 0 means no limit."""
+
+    timeout: float = 60.0
+    stall_timeout: float = 120.0
+    min_rate: int = 1024
+    attempt_timeout: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One `wgetpool get`. `directory` is DIR, absolute; `wget` is the program, absolute."""
+
+    directory: Path
+    wget: str
+    workers: int = 4
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    limits: Limits = field(default_factory=Limits)
+    remote_time: bool = False
+    skip_gone: bool = False
+
+
+# ---------------------------------------------------------------- servers, parts, attempts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteFile:
+    """The size (bytes) and the validators of what the server has. `etag` is a strong one, or
+    None.
+    """
+
+    size: int | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The last response head of an attempt: what the server said about the body that it sent.
+
+    `start` is the offset that a 206 begins at, `remote.size` the size of the whole file, `length`
+    that of this body. `retry_after` is the header's text, as sent.
+    """
+
+    status: int
+    reason: str = ""
+    start: int = 0
+    length: int | None = None
+    remote: RemoteFile = field(default_factory=RemoteFile)
+    retry_after: str | None = None
+
+
+class Trouble(StrEnum):
+    """What wget itself complained of, where no HTTP status tells."""
+
+    NONE = "no complaint"
+    DNS = "the name of the server cannot be resolved"
+    REFUSED = "connection refused"
+    TIMED_OUT = "the server did not answer in time"
+    UNREACHABLE = "the server cannot be reached"
+    CLOSED = "the connection was closed early"
+    TLS = "the server's certificate is not trusted"
+    AUTHENTICATION = "the server wants a user name and a password"
+    REDIRECTS = "the server redirects in a loop"
+    CANNOT_WRITE = "the part cannot be written"
+    USAGE = "wget does not understand its options"
+    KILLED = "wget was killed by a signal"
+    OTHER = "wget failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """All that one wget told: its exit code (negative: the signal that ended it), the last head,
+    its complaint.
+
+    `detail` is the system's word for it ("No space left on device"), where there is one.
+    """
+
+    exit_code: int
+    head: Head | None = None
+    trouble: Trouble = Trouble.NONE
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A process to start. `stdin` holds a secret; `env` is its whole environment, `keep_open` is
+    inherited.
+    """
+
+    argv: tuple[str, ...]
+    cwd: Path
+    stdin: bytes = field(default=b"", repr=False)
+    env: Mapping[bytes, bytes] = field(repr=False)
+    keep_open: tuple[int, ...] = ()
+
+
+class Approach(Enum):
+    """How the next attempt treats what is in the part."""
+
+    CONTINUE = auto()  # compare the last bytes, go on behind them
+    STEP_BACK = auto()  # the last bytes differed: compare further back
+    RESTART = auto()  # nothing of the part can be used
+
+
+class Finding(Enum):
+    """What an attempt showed about the part that it continued."""
+
+    NOTHING = auto()  # no byte came that could tell
+    FITS = auto()  # the compared bytes are the server's, or there was nothing to compare
+    DIFFERS = auto()  # the compared bytes, or the answer's size, are not those of the part
+    CHANGED = auto()  # size or validators show another file
+    LONGER = auto()  # the part is longer than the file
+    RANGE_IGNORED = auto()  # the server answered a range with the whole file
+
+
+class Ending(Enum):
+    """What became of the process."""
+
+    EXITED = auto()
+    STALLED = auto()
+    TIMED_OUT = auto()  # --attempt-timeout
+    CUT_SHORT = auto()  # ended by us: its answer was of no use for the part
+    STOPPED = auto()  # ended by us: the run stops
+    NOT_STARTED = auto()
+    ELSEWHERE = auto()  # another live run holds the part
+
+
+# ---------------------------------------------------------------- failures, orders, outcomes
+
+
+class FailureClass(StrEnum):
+    """What is done about a failure."""
+
+    TRANSIENT = "transient"
+    PERMANENT = "permanent"
+    EXPIRED = "expired"
+    BROKEN = "broken"
+    LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why an attempt did not bring the whole file. `reason` is for people; `retry_after` is
+    seconds.
+    """
+
+    kind: FailureClass
+    reason: str
+    status: int | None = None
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptOrder:
+    """One attempt at one file, as a worker gets it."""
+
+    directory: Path
+    wget: str
+    entry: Entry
+    attempt: int
+    approach: Approach
+    limits: Limits
+    retry_status: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholePart:
+    """A part that is whole and has passed its checks, as it was when the worker let it go.
+
+    `inode` and `size` tell whether it is still that file; `proof` names what shows that it is
+    whole.
+    """
+
+    name: str
+    inode: int
+    size: int
+    proof: tuple[str, ...]
+    last_modified: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What an attempt came to. `before` and `after` are the part's length in bytes, `received` what
+    the attempt brought.
+
+    Exactly one of `whole` and `failure` is set when the process was started and not stopped by us.
+    """
+
+    name: str
+    ending: Ending
+    seconds: float = 0.0
+    before: int = 0
+    after: int = 0
+    received: int = 0
+    finding: Finding = Finding.NOTHING
+    remote: RemoteFile = field(default_factory=RemoteFile)
+    whole: WholePart | None = None
+    failure: Failure | None = None
+    rejected: bool = False
+
+
+class FileState(StrEnum):
+    """Where a file stands in a run."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    CHECKING = "checking"
+    BACKOFF = "backoff"
+    ELSEWHERE = "elsewhere"
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+# ---------------------------------------------------------------- events
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened in a run. A trailing `_` in a field's name is not part of its JSON
+    key.
+    """
+
+    event: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """`files` is the number of selected files."""
+
+    event: ClassVar[str] = "run_started"
+    run: str
+    directory: str
+    files: int
+    workers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptStarted(Event):
+    """`bytes` is what the part holds at the start; `size` is known from the list or from an earlier
+    attempt.
+    """
+
+    event: ClassVar[str] = "attempt_started"
+    name: str
+    attempt: int
+    bytes: int
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFailed(Event):
+    """`retry_in` is seconds, None when it was the last attempt."""
+
+    event: ClassVar[str] = "attempt_failed"
+    name: str
+    attempt: int
+    reason: str
+    class_: FailureClass
+    status: int | None
+    bytes: int
+    retry_in: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileDone(Event):
+    """`seconds` from the first attempt's start to the rename; `attempts` is 1 when it came at
+    once.
+    """
+
+    event: ClassVar[str] = "file_done"
+    name: str
+    bytes: int
+    seconds: float
+    attempts: int
+    proof: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSkipped(Event):
+    """`why`: known (the ledger has it), adopted, or gone (known, no longer in DIR, and not wanted
+    back).
+    """
+
+    event: ClassVar[str] = "file_skipped"
+    name: str
+    bytes: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFailed(Event):
+    """The file's end in this run."""
+
+    event: ClassVar[str] = "file_failed"
+    name: str
+    reason: str
+    class_: FailureClass
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned(Event):
+    """Something that a person should read; the run goes on."""
+
+    event: ClassVar[str] = "warning"
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopping(Event):
+    """The run was asked to end: nothing new starts. `signal` is its name, or a reason in words."""
+
+    event: ClassVar[str] = "stopping"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished(Event):
+    """`bytes` is what came over the line in this run, `left` the files that are neither whole nor
+    failed.
+    """
+
+    event: ClassVar[str] = "run_finished"
+    done: int
+    skipped: int
+    failed: int
+    left: int
+    bytes: int
+    seconds: float
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A file that a worker has now. `bytes` is its part's length, `since` the attempt's age in
+    seconds.
+    """
+
+    name: str
+    attempt: int
+    bytes: int
+    size: int | None
+    since: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A file that waits for its next attempt, in `due_in` seconds."""
+
+    name: str
+    attempt: int
+    due_in: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress(Event):
+    """A sample of the whole run, taken once a second at most; no line of `--json`.
+
+    `bytes` counts the sizes of the finished files and the parts of the running and waiting ones;
+    `received` is what came over the line in this run; `size` sums the sizes of all files, those not
+    known yet counted as the mean of the known ones: None while none is known. `waiting` holds the
+    soonest few of `waiting_count`.
+    """
+
+    event: ClassVar[str] = "progress"
+    seconds: float
+    files: int
+    done: int
+    skipped: int
+    failed: int
+    bytes: int
+    received: int
+    size: int | None
+    running: tuple[Running, ...]
+    waiting: tuple[Waiting, ...]
+    waiting_count: int
+
+
+# ---------------------------------------------------------------- what the ledger keeps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRecord:
+    """What the ledger knows of a file. Never a query string. Times are ISO 8601 with offset.
+
+    `state` is pending, publishing, done or failed. `publishing`: all checks passed, and the file
+    with this `inode` is renamed as soon as it is on the disk; found under its final name, it is
+    whole.
+    """
+
+    name: str
+    state: str
+    size: int | None = None
+    inode: int | None = None
+    proof: tuple[str, ...] = ()
+    attempts: int = 0
+    reason: str | None = None
+    class_: str | None = None
+    finished: str | None = None
+
+
+# ---------------------------------------------------------------- seams
+
+
+class Clock(Protocol):
+    """Time. `now` is monotonic seconds, for durations and deadlines; `wall` is for people and
+    servers.
+    """
+
+    def now(self) -> float: ...
+
+    def wall(self) -> datetime: ...
+
+
+class Handle(Protocol):
+    """A running child, in the hands of the one thread that started it. `close` ends it and tells
+    exit code and log.
+    """
+
+    @property
+    def pid(self) -> int: ...
+
+    def wait(self, timeout: float, *, stop: StopFlag) -> bool: ...
+
+    def read_log(self) -> bytes: ...
+
+    def close(self) -> tuple[int, bytes]: ...
+
+
+class Launcher(Protocol):
+    """Starts a child; raises OSError where the system cannot."""
+
+    def __call__(self, command: Command, /) -> Handle: ...
+
+
+class Reporter(Protocol):
+    """What listens to a run. `progress_interval` is how often it wants a `Progress`, in seconds;
+    None: never.
+    """
+
+    @property
+    def progress_interval(self) -> float | None: ...
+
+    def handle(self, event: Event) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class StopFlag(Protocol):
+    """Set once, when the run stops. `fileno` becomes readable then, so that a wait can end at
+    once.
+    """
+
+    def is_set(self) -> bool: ...
+
+    def set(self) -> None: ...
+
+    def fileno(self) -> int: ...
+
+
+class Inbox(Protocol):
+    """Where the main loop waits: finished futures and signals arrive here. `get` raises
+    `queue.Empty`.
+    """
+
+    def put(self, item: Any, /) -> None: ...
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any: ...

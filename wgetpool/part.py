@@ -1,0 +1,301 @@
+"""What the bytes of one part are worth: claim, record, cut, comparison, publishing.
+
+A part is `DIR/NAME.part`. Whoever works on it holds its claim, a lock that lives as long as a
+process that may write to it, an orphaned wget included. Before an attempt continues a part, the
+part's last bytes are taken off it (the cut) and kept in its record, so that what the server sends
+next begins with just those bytes. While a record has an open cut nobody trusts what lies behind the
+cut: `settle` decides, whoever was killed at whatever moment.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import fcntl
+import json
+import os
+import stat
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from wgetpool.model import RemoteFile, WholePart
+from wgetpool.policy import OVERLAP
+from wgetpool.store import Store, sync_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """`taken` are the bytes that stood at `offset` before the part was cut there, at most OVERLAP
+    of them.
+    """
+
+    offset: int
+    taken: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a part was made from: its past, apart from the part. Never a query string."""
+
+    name: str
+    url_path: str = ""
+    remote: RemoteFile = field(default_factory=RemoteFile)
+    cut: Cut | None = None
+
+    def to_json(self) -> str:
+        cut = self.cut and {
+            "offset": self.cut.offset,
+            "taken": base64.b64encode(self.cut.taken).decode(),
+        }
+        return json.dumps(
+            {
+                "name": self.name,
+                "url_path": self.url_path,
+                "size": self.remote.size,
+                "etag": self.remote.etag,
+                "last_modified": self.remote.last_modified,
+                "cut": cut,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Record:
+        """Raises ValueError, KeyError or TypeError for what is no record."""
+        data = json.loads(text)
+        cut = data["cut"] and Cut(
+            int(data["cut"]["offset"]), base64.b64decode(data["cut"]["taken"])
+        )
+        remote = RemoteFile(
+            size=data["size"], etag=data["etag"], last_modified=data["last_modified"]
+        )
+        return cls(data["name"], data["url_path"], remote, cut)
+
+
+class Part:
+    """A claimed part. Leaving the `with` block gives the claim back."""
+
+    def __init__(self, store: Store, name: str, descriptor: int) -> None:
+        self.name = name
+        self.path = store.part(name)
+        self.descriptor = descriptor
+        self._store = store
+        self._record_path = store.record(name)
+        # An empty part has no past: whatever a record says is of bytes that are gone.
+        self.record = _load_record(self._record_path, name) if self.length() else Record(name)
+        self.keep_empty = False  # set when the file is whole and has no bytes
+
+    def __enter__(self) -> Part:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Closes the claim: an unlock would free it for a wget that lives on, too. An empty part is
+        not kept.
+        """
+        with suppress(OSError):
+            if not self.keep_empty and self.length() == 0 and _is_named(self.descriptor, self.path):
+                self.forget()
+                self.path.unlink()
+        os.close(self.descriptor)
+
+    def length(self) -> int:
+        return os.fstat(self.descriptor).st_size
+
+    def inode(self) -> int:
+        return os.fstat(self.descriptor).st_ino
+
+    def settle(self) -> None:
+        """Closes an open cut. Bytes behind it that begin with those taken stay; anything else is
+        put back as it was.
+        """
+        cut = self.record.cut
+        if cut is None:
+            return
+        if self.compare()[0] is not True and self.length() >= cut.offset:
+            os.pwrite(self.descriptor, cut.taken, cut.offset)
+            os.ftruncate(self.descriptor, cut.offset + len(cut.taken))
+        self._save(Record(self.name, self.record.url_path, self.record.remote))
+
+    def cut_at(self, offset: int) -> None:
+        """Takes the bytes from `offset` on off the part; 0 starts it anew. The record is on the
+        disk before the cut.
+        """
+        if offset == 0:
+            os.ftruncate(self.descriptor, 0)
+            self.forget()
+            return
+        taken = os.pread(self.descriptor, OVERLAP, offset)
+        cut = Cut(offset, taken)
+        self._save(Record(self.name, self.record.url_path, self.record.remote, cut), durable=True)
+        os.ftruncate(self.descriptor, offset)
+
+    def compare(self) -> tuple[bool | None, bool]:
+        """Whether the bytes that came are those that were taken, and whether these all have one
+        value.
+
+        None while too few have come and no byte differs; also without a cut.
+        """
+        cut = self.record.cut
+        if cut is None:
+            return None, False
+        came = os.pread(self.descriptor, len(cut.taken), cut.offset)
+        uniform = cut.taken.count(cut.taken[:1]) == len(cut.taken)
+        if came != cut.taken[: len(came)]:
+            return False, uniform
+        return (True if len(came) == len(cut.taken) else None), uniform
+
+    def accept(self, remote: RemoteFile, url_path: str) -> None:
+        """What the part holds now is this remote file's: closes the cut and remembers the
+        validators.
+        """
+        record = Record(self.name, url_path, remote)
+        if record != self.record:
+            self._save(record)
+
+    def reject(self) -> Path:
+        """Moves the part out of the way, to where a person can look at it; the last one is kept."""
+        target = self._store.rejected(self.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self.path.replace(target)
+        self.forget()
+        return target
+
+    def forget(self) -> None:
+        """Removes the record: the part has no past any more."""
+        self._record_path.unlink(missing_ok=True)
+        self.record = Record(self.name)
+
+    def _save(self, record: Record, *, durable: bool = False) -> None:
+        fresh = self._record_path.with_suffix(".new")
+        with fresh.open("w") as file:
+            file.write(record.to_json())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        fresh.replace(self._record_path)
+        if durable:
+            sync_folder(self._record_path.parent)
+        self.record = record
+
+
+def claim(store: Store, name: str) -> Part | None:
+    """The part of this name, made where there is none; None while somebody else holds it. Raises
+    OSError.
+
+    After locking, the descriptor must still be what the name leads to: else the lock is one on a
+    file that was published, or removed, in between.
+    """
+    path = store.part(name)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_named(descriptor, path):
+                _demand_regular(descriptor, path)
+                return Part(store, name, descriptor)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def peek(store: Store, name: str, *, want_size: bool) -> tuple[int, int | None]:
+    """A part's length now, and the size that the server told, from its record. For onlookers: takes
+    no claim.
+    """
+    try:
+        length = store.part(name).stat().st_size
+    except OSError:
+        length = 0
+    size = _load_record(store.record(name), name).remote.size if want_size else None
+    return length, size
+
+
+def publish(
+    store: Store,
+    batch: Sequence[WholePart],
+    *,
+    modified_at: Callable[[WholePart], float | None],
+    before_rename: Callable[[list[WholePart]], None],
+) -> dict[str, OSError | None]:
+    """Gives whole parts their final names: all on the disk, then all renamed, then their folders on
+    the disk.
+
+    `before_rename` is called in between with those that will be renamed. Returns an error for each
+    name that was not published; None stands for success. A crash at any point leaves a part, or a
+    whole file that the caller knows of.
+    """
+    done: dict[str, OSError | None] = {}
+    with ExitStack() as claims:
+        held: list[tuple[WholePart, Part]] = []
+        for whole in batch:
+            try:
+                part = _reclaim(store, whole)
+                claims.enter_context(part)
+                if (at := modified_at(whole)) is not None:
+                    os.utime(part.descriptor, (at, at))
+                os.fsync(part.descriptor)
+                held.append((whole, part))
+            except OSError as error:
+                done[whole.name] = error
+        before_rename([whole for whole, _ in held])
+        for whole, part in held:
+            try:
+                _rename(part.path, store.final(whole.name))
+                part.forget()
+                done[whole.name] = None
+            except OSError as error:
+                done[whole.name] = error
+        for folder in {store.final(whole.name).parent for whole, _ in held}:
+            sync_folder(folder)
+    return done
+
+
+def _reclaim(store: Store, whole: WholePart) -> Part:
+    part = claim(store, whole.name)
+    if part is None:
+        raise BlockingIOError(errno.EAGAIN, "another run has taken the part", whole.name)
+    if (part.inode(), part.length()) != (whole.inode, whole.size):
+        part.__exit__(None, None, None)
+        raise BlockingIOError(errno.EAGAIN, "the part was changed by somebody else", whole.name)
+    return part
+
+
+def _rename(part: Path, final: Path) -> None:
+    if os.path.lexists(final):
+        raise FileExistsError(
+            errno.EEXIST, "a file of this name has appeared in DIR meanwhile", str(final)
+        )
+    part.rename(final)
+
+
+def _is_named(descriptor: int, path: Path) -> bool:
+    try:
+        named = path.lstat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(os.fstat(descriptor), named)
+
+
+def _demand_regular(descriptor: int, path: Path) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
+
+
+def _load_record(path: Path, name: str) -> Record:
+    """The record of this part; an empty one where there is none, or none that can be read."""
+    try:
+        record = Record.from_json(path.read_text())
+    except (OSError, ValueError, KeyError, TypeError):
+        return Record(name)
+    return record if record.name == name else Record(name)

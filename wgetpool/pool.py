@@ -1,0 +1,384 @@
+"""The short loop that drives a run: orders out to the workers, outcomes and signals in, one place
+to block.
+
+Runs in the main thread, which does no I/O on DIR: workers fetch, one keeper thread surveys,
+publishes and owns the ledger, one sampler thread looks how far the parts are. Whatever they return,
+and every signal, arrives in one inbox.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import signal
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any
+
+from wgetpool import process
+from wgetpool.attempt import fetch
+from wgetpool.errors import ExitCode
+from wgetpool.model import (
+    Clock,
+    Entry,
+    Event,
+    Failure,
+    FailureClass,
+    FileFailed,
+    FileRecord,
+    Inbox,
+    Outcome,
+    Reporter,
+    RunFinished,
+    RunStarted,
+    Settings,
+    Stopping,
+    Warned,
+    WholePart,
+)
+from wgetpool.part import peek
+from wgetpool.publish import Presence, Publisher, Surveyed
+from wgetpool.scheduler import Scheduler
+from wgetpool.store import RunLock, Store
+
+SURVEY_CHUNK = 500  # entries looked up at a time
+GROUP = 64  # files published together at most
+GROUP_BYTES = 1 << 20  # a group of so many bytes does not wait for more
+GROUP_WAIT = 1.0  # seconds that a small file waits for company, and a record for the ledger
+
+
+class Pool:
+    """One run. `interrupt` may be called from a signal handler, everything else from the main
+    thread.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        entries: Sequence[Entry],
+        *,
+        reporter: Reporter,
+        clock: Clock | None = None,
+        jitter: random.Random | None = None,
+        workers: Executor | None = None,
+        inbox: Inbox | None = None,
+    ) -> None:
+        self._settings, self._reporter = settings, reporter
+        self._entries = entries
+        self._next = 0  # the entry that the survey has come to
+        self._clock: Clock = clock or process.SystemClock()
+        self._store = Store(settings.directory)
+        self._run = uuid.uuid4().hex
+        self._environment = process.marked_environment(self._run)
+        self._stop = process.StopSwitch()
+        self._inbox: Inbox = inbox or queue.SimpleQueue()
+        self._workers = workers or ThreadPoolExecutor(settings.workers, "fetch")
+        self._keeper = ThreadPoolExecutor(1, "keeper")
+        self._sampler = ThreadPoolExecutor(1, "sampler")
+        self._scheduler = Scheduler(
+            settings,
+            len(entries),
+            clock=self._clock,
+            jitter=jitter or random.Random(),  # noqa: S311  spreads retries, guards nothing
+            emit=self._emit,
+        )
+        self._lock: RunLock | None = None
+        self._publisher: Publisher | None = None
+        self._keeping = 0  # jobs that the keeper has
+        self._gone = 0
+        self._group: list[WholePart] = []
+        self._records: list[FileRecord] = []
+        self._flush_at: float | None = None
+        self._started_at = self._clock.now()
+        self._sample_at = self._started_at + (reporter.progress_interval or 0.0)
+        self._sampling = False
+        self._signals: list[int] = []
+
+    # ------------------------------------------------------------ the loop
+
+    def interrupt(self, number: int) -> None:
+        """A signal came: one `put`, since a handler may do no more."""
+        self._inbox.put((self._on_signal, number))
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether a second signal ended the run at once: threads may still be busy, children are
+        not.
+        """
+        return len(self._signals) > 1
+
+    def run(self) -> RunFinished:
+        """Fetches everything. Raises MachineError; whatever happens, no child of the run outlives
+        it.
+        """
+        self._emit(
+            RunStarted(
+                run=self._run,
+                directory=str(self._settings.directory),
+                files=self._scheduler.files,
+                workers=self._settings.workers,
+            )
+        )
+        try:
+            self._keep(self._on_open, self._open)
+            while not self._is_finished():
+                self._hand_out()
+                self._wait()
+        finally:
+            self._stop.set()
+            self._workers.shutdown(cancel_futures=True)
+            if not self.abandoned:
+                self._keeper.submit(self._close)
+                self._keeper.shutdown()
+                self._sampler.shutdown()
+        return self._finish()
+
+    def _is_finished(self) -> bool:
+        if self.abandoned:
+            return not self._scheduler.running
+        if self._keeping or self._group or self._records:
+            return False
+        halted = self._scheduler.halted is not None
+        return self._scheduler.is_idle and (self._surveyed_all or halted)
+
+    def _hand_out(self) -> None:
+        """Gives work to whoever is free."""
+        scheduler = self._scheduler
+        if self._publisher is not None:
+            free = self._settings.workers - scheduler.running
+            while free > 0 and (order := scheduler.next_order()) is not None:
+                self._submit(self._workers, self._on_outcome, self._fetch, order)
+                free -= 1
+            if entries := scheduler.due_elsewhere():
+                self._survey(entries)
+            if not self._keeping and scheduler.ready <= self._settings.workers:
+                self._survey_next()
+            self._flush_when_due()
+        self._sample_when_due()
+
+    def _wait(self) -> None:
+        """Blocks until something arrives or is due, then takes all that has arrived."""
+        now = self._clock.now()
+        dues = [self._scheduler.due_in() if self._scheduler.halted is None else None]
+        if self._flush_at is not None and not self._keeping:
+            dues.append(self._flush_at - now)
+        if self._reporter.progress_interval is not None and not self._sampling:
+            dues.append(self._sample_at - now)
+        timeout = min((due for due in dues if due is not None), default=None)
+        try:
+            handle, argument = self._inbox.get(timeout=timeout and max(timeout, 0.0))
+            handle(argument)
+        except queue.Empty:
+            pass
+
+    def _submit(
+        self,
+        executor: Executor,
+        handle: Callable[[Any], None],
+        work: Callable[..., Any],
+        *args: Any,
+    ) -> None:
+        """Has `work` done elsewhere, and `handle` called here with what it returns."""
+
+        def arrive(future: Future[Any]) -> None:
+            self._inbox.put((lambda done: handle(done.result()), future))
+
+        executor.submit(work, *args).add_done_callback(arrive)
+
+    # ------------------------------------------------------------ workers
+
+    def _fetch(self, order: Any) -> Outcome:
+        return fetch(order, stop=self._stop, clock=self._clock, environment=self._environment)
+
+    def _on_outcome(self, outcome: Outcome) -> None:
+        whole = self._scheduler.take(outcome)
+        if whole is not None:
+            self._group.append(whole)
+            self._flush_soon()
+
+    # ------------------------------------------------------------ the keeper
+
+    def _keep(self, handle: Callable[[Any], None], work: Callable[..., Any], *args: Any) -> None:
+        self._keeping += 1
+
+        def done(result: Any) -> None:
+            self._keeping -= 1
+            handle(result)
+
+        self._submit(self._keeper, done, work, *args)
+
+    def _open(self) -> tuple[RunLock, Publisher, int]:
+        """Makes what the run needs in DIR, and ends the wgets that killed runs left behind."""
+        self._store.make()
+        dead = self._store.dead_runs()
+        orphans = process.end_orphans(frozenset(dead)) if dead else 0
+        for run in dead:
+            self._store.forget_run(run)
+        self._lock = RunLock(self._store, self._run)
+        publisher = Publisher(
+            self._store, clock=self._clock, remote_time=self._settings.remote_time
+        )
+        return self._lock, publisher, orphans
+
+    def _on_open(self, opened: tuple[RunLock, Publisher, int]) -> None:
+        self._lock, self._publisher, orphans = opened
+        if orphans:
+            self._warn(f"ended {_count(orphans, 'wget')} that a killed run had left behind")
+        if self._publisher.warning:
+            self._warn(self._publisher.warning)
+
+    def _close(self) -> None:
+        if self._publisher is not None:
+            self._publisher.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def _survey_next(self) -> None:
+        if not self._surveyed_all and self._scheduler.halted is None:
+            chunk = self._entries[self._next : self._next + SURVEY_CHUNK]
+            self._next += len(chunk)
+            self._survey(chunk)
+
+    @property
+    def _surveyed_all(self) -> bool:
+        return self._next >= len(self._entries)
+
+    def _survey(self, entries: Sequence[Entry]) -> None:
+        assert self._publisher is not None  # noqa: S101
+        self._keep(self._on_survey, self._publisher.survey, entries)
+
+    def _on_survey(self, surveyed: list[Surveyed]) -> None:
+        for one in surveyed:
+            match one.presence:
+                case Presence.KNOWN:
+                    self._scheduler.skip(one.entry, size=one.size, why="known")
+                case Presence.STRANGE:
+                    self._scheduler.refuse(one.entry, _stranger(one))
+                case Presence.GONE if self._settings.skip_gone:
+                    self._gone += 1
+                    self._scheduler.skip(one.entry, size=0, why="gone")
+                case Presence.GONE | Presence.ABSENT:
+                    self._gone += one.presence is Presence.GONE
+                    self._scheduler.add(one.entry)
+        if self._gone and self._surveyed_all:
+            verb = "is" if self._gone == 1 else "are"
+            what = "left out" if self._settings.skip_gone else "fetched again (or --skip-gone)"
+            self._warn(
+                f"{_count(self._gone, 'file')} that had been fetched {verb} no longer there: {what}"
+            )
+            self._gone = 0
+
+    def _flush_soon(self) -> None:
+        if self._flush_at is None:
+            self._flush_at = self._clock.now() + GROUP_WAIT
+
+    def _flush_when_due(self) -> None:
+        """Publishes the group when it is full, large, or old, or when nothing else is going on."""
+        if self._keeping or self._flush_at is None or self._publisher is None:
+            return
+        full = len(self._group) >= GROUP or sum(each.size for each in self._group) >= GROUP_BYTES
+        quiet = not self._scheduler.running
+        if not (full or quiet or self._clock.now() >= self._flush_at):
+            return
+        group, self._group = self._group[:GROUP], self._group[GROUP:]
+        records, self._records = self._records, []
+        self._flush_at = self._clock.now() if self._group else None
+        records += [self._done_record(whole) for whole in group]
+        self._keep(self._on_published, self._publisher.publish, group, records)
+
+    def _on_published(self, results: dict[str, OSError | None]) -> None:
+        for name, error in results.items():
+            self._scheduler.published(name, error)
+
+    def _done_record(self, whole: WholePart) -> FileRecord:
+        return FileRecord(
+            name=whole.name,
+            state="done",
+            size=whole.size,
+            inode=whole.inode,
+            proof=whole.proof,
+            attempts=self._scheduler.attempts_of(whole.name),
+            finished=self._clock.wall().isoformat(timespec="seconds"),
+        )
+
+    # ------------------------------------------------------------ listeners
+
+    def _emit(self, event: Event) -> None:
+        self._reporter.handle(event)
+        if isinstance(event, FileFailed):
+            self._records.append(
+                FileRecord(
+                    name=event.name,
+                    state="failed",
+                    attempts=event.attempts,
+                    reason=event.reason,
+                    class_=event.class_,
+                    finished=self._clock.wall().isoformat(timespec="seconds"),
+                )
+            )
+            self._flush_soon()
+
+    def _warn(self, message: str) -> None:
+        self._emit(Warned(message=message))
+
+    def _sample_when_due(self) -> None:
+        interval, now = self._reporter.progress_interval, self._clock.now()
+        if interval is None or self._sampling or now < self._sample_at:
+            return
+        self._sampling = True
+        self._sample_at = now + interval
+        self._submit(self._sampler, self._on_sample, self._sample, self._scheduler.to_sample())
+
+    def _sample(self, wanted: list[tuple[str, bool]]) -> dict[str, tuple[int, int | None]]:
+        return {name: peek(self._store, name, want_size=want) for name, want in wanted}
+
+    def _on_sample(self, samples: dict[str, tuple[int, int | None]]) -> None:
+        self._sampling = False
+        seconds = self._clock.now() - self._started_at
+        self._emit(self._scheduler.progress(samples, seconds=seconds))
+
+    # ------------------------------------------------------------ the end
+
+    def _on_signal(self, number: int) -> None:
+        self._signals.append(number)
+        if len(self._signals) == 1:
+            name = signal.Signals(number).name
+            self._scheduler.halt(Failure(kind=FailureClass.LOCAL, reason=name))
+            self._stop.set()
+            self._emit(Stopping(reason=name))
+
+    def _finish(self) -> RunFinished:
+        tally = self._scheduler.tally
+        finished = RunFinished(
+            done=tally.done,
+            skipped=tally.skipped,
+            failed=tally.failed,
+            left=self._scheduler.files - tally.done - tally.skipped - tally.failed,
+            bytes=tally.received,
+            seconds=round(self._clock.now() - self._started_at, 3),
+            exit_code=self._exit_code(),
+        )
+        self._emit(finished)
+        return finished
+
+    def _exit_code(self) -> int:
+        if self._signals:
+            return 128 + self._signals[0]
+        if self._scheduler.halted is not None:
+            return ExitCode.MACHINE
+        return ExitCode.FAILED if self._scheduler.tally.failed else ExitCode.WHOLE
+
+
+def _stranger(one: Surveyed) -> Failure:
+    return Failure(
+        kind=FailureClass.PERMANENT,
+        reason=(
+            f"a file of this name ({one.size:,} bytes) is there that wgetpool did not fetch: "
+            "left as it is. Move it away to have it fetched"
+        ),
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,142 @@
+"""What is there already, what is published, what is written down: all that touches finished files
+and the ledger.
+
+One thread does all of it, in order, and that thread is never the main one: a slow disk holds up
+publishing, not the scheduling. The order is the invariant: a file is on the disk before the ledger
+says that it may appear, the ledger says so before it is renamed, and it is done when its folder is
+on the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+from wgetpool.errors import MachineError
+from wgetpool.ledger import LedgerError, open_ledger, read_all
+from wgetpool.model import Clock, Entry, FileRecord, WholePart
+from wgetpool.part import publish
+from wgetpool.policy import read_http_date
+from wgetpool.store import Store
+
+
+class Presence(Enum):
+    """What a survey finds under a file's final name."""
+
+    ABSENT = auto()
+    KNOWN = auto()  # there, and the ledger knows it with its size
+    GONE = auto()  # the ledger knows it, DIR has it no more
+    STRANGE = auto()  # there, but the ledger does not know it, or with another size
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """One entry and what is there of it. `size` is that of the file that is there, else 0."""
+
+    entry: Entry
+    presence: Presence
+    size: int
+
+
+class Publisher:
+    """Owns the ledger of a run. Every method runs in the one thread that made it.
+
+    Raises MachineError where the ledger cannot be written.
+    """
+
+    def __init__(self, store: Store, *, clock: Clock, remote_time: bool) -> None:
+        self._store, self._clock, self._remote_time = store, clock, remote_time
+        try:
+            self._ledger, self.warning = open_ledger(store.ledger)
+        except (LedgerError, OSError) as error:
+            raise _unusable(store, error) from error
+
+    def survey(self, entries: Sequence[Entry]) -> list[Surveyed]:
+        """Looks up a chunk of entries, and notes those that are wanted for the first time."""
+        try:
+            with self._ledger.transaction():
+                known = self._ledger.find([entry.name for entry in entries])
+                surveyed = [look(self._store, entry, known.get(entry.name)) for entry in entries]
+                self._ledger.record(_changes(surveyed, known))
+        except LedgerError as error:
+            raise _unusable(self._store, error) from error
+        return surveyed
+
+    def publish(
+        self, batch: Sequence[WholePart], done: Iterable[FileRecord]
+    ) -> dict[str, OSError | None]:
+        """Publishes the batch. `done` are the records of its files, and of others that are to be
+        written down.
+
+        A record of a file that could not be renamed is not kept as done.
+        """
+        records = {record.name: record for record in done}
+        try:
+            results = publish(
+                self._store,
+                batch,
+                modified_at=self._modified_at,
+                before_rename=lambda held: self._ledger.record(
+                    replace(records[whole.name], state="publishing") for whole in held
+                ),
+            )
+            self._ledger.record(
+                record for record in records.values() if results.get(record.name) is None
+            )
+        except LedgerError as error:
+            raise _unusable(self._store, error) from error
+        return results
+
+    def close(self) -> None:
+        self._ledger.close()
+
+    def _modified_at(self, whole: WholePart) -> float | None:
+        """The modification time that the published file gets: now, or what the server told."""
+        told = read_http_date(whole.last_modified) if self._remote_time else None
+        return told.timestamp() if told else None
+
+
+def look(store: Store, entry: Entry, record: FileRecord | None) -> Surveyed:
+    """What stands under the entry's final name, read-only."""
+    try:
+        found = os.lstat(store.final(entry.name))
+    except (FileNotFoundError, NotADirectoryError):
+        gone = record is not None and record.state == "done"
+        return Surveyed(entry, Presence.GONE if gone else Presence.ABSENT, 0)
+    published = record is not None and (
+        record.state == "done" or (record.state == "publishing" and record.inode == found.st_ino)
+    )
+    trusted = record is not None and published and stat.S_ISREG(found.st_mode)
+    if trusted and record is not None and record.size == found.st_size:
+        return Surveyed(entry, Presence.KNOWN, found.st_size)
+    return Surveyed(entry, Presence.STRANGE, found.st_size)
+
+
+def survey_read_only(store: Store, entries: Sequence[Entry]) -> list[Surveyed]:
+    """The same look as a run's, for one that makes nothing in DIR."""
+    try:
+        known = {record.name: record for record in read_all(store.ledger)}
+    except LedgerError:
+        known = {}
+    return [look(store, entry, known.get(entry.name)) for entry in entries]
+
+
+def _changes(surveyed: Iterable[Surveyed], known: dict[str, FileRecord]) -> Iterable[FileRecord]:
+    """The records that a survey changes: new files, and those whose run died between rename and
+    record.
+    """
+    for one in surveyed:
+        record = known.get(one.entry.name)
+        if record is None:
+            yield FileRecord(name=one.entry.name, state="pending", size=one.entry.size)
+        elif one.presence is Presence.KNOWN and record.state == "publishing":
+            yield replace(record, state="done")
+        elif one.presence is not Presence.KNOWN and record.state in {"done", "failed"}:
+            yield replace(record, state="pending", reason=None, class_=None)
+
+
+def _unusable(store: Store, error: Exception) -> MachineError:
+    return MachineError(f"The ledger {store.ledger} cannot be written: {error}.")

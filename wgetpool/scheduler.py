@@ -1,0 +1,427 @@
+"""The scheduler: which file is tried next, when again, and what a file has come to.
+
+Passive: no thread, no I/O, no clock of its own. The pool asks it for orders and hands it outcomes;
+it moves the states of files, in one method, and says what happened as events.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from wgetpool import policy
+from wgetpool.model import (
+    Approach,
+    AttemptFailed,
+    AttemptOrder,
+    AttemptStarted,
+    Clock,
+    Ending,
+    Entry,
+    Event,
+    Failure,
+    FailureClass,
+    FileDone,
+    FileFailed,
+    FileSkipped,
+    FileState,
+    Finding,
+    Outcome,
+    Progress,
+    Running,
+    Settings,
+    Waiting,
+    WholePart,
+)
+
+RELOOK = 2.0  # seconds until a file that another run holds is looked at again
+SHOWN_WAITING = 8  # waiting files that a Progress names
+
+ALLOWED = {
+    FileState.PENDING: {FileState.RUNNING, FileState.SKIPPED, FileState.FAILED},
+    FileState.RUNNING: {
+        FileState.CHECKING,
+        FileState.BACKOFF,
+        FileState.ELSEWHERE,
+        FileState.FAILED,
+        FileState.PENDING,  # stopped: the part stays
+    },
+    FileState.CHECKING: {FileState.DONE, FileState.FAILED, FileState.ELSEWHERE},
+    FileState.BACKOFF: {FileState.RUNNING},
+    FileState.ELSEWHERE: {FileState.PENDING},  # looked at again like a new one
+}
+
+
+@dataclass(slots=True)
+class Job:
+    """A file being scheduled. `best` is the length that its part has ever had, `length` what it has
+    now.
+
+    `first_sample` is its length when it was first sampled in this attempt: what was there before is
+    not progress.
+    """
+
+    entry: Entry
+    state: FileState = FileState.PENDING
+    attempts: int = 0
+    barren: int = 0
+    best: int | None = None
+    length: int = 0
+    first_sample: int | None = None
+    size: int | None = None
+    approach: Approach = Approach.CONTINUE
+    rejections: int = 0
+    renewed: bool = False
+    started_at: float = 0.0
+    attempt_at: float = 0.0
+    reason: str = ""
+    whole: WholePart | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the run has come to so far. `sized` files are of `size` bytes together; the others'
+    sizes are not known.
+    """
+
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+    received: int = 0
+    finished_bytes: int = 0
+    sized: int = 0
+    size: int = 0
+
+
+@dataclass(order=True, slots=True)
+class _Due:
+    at: float
+    number: int
+    job: Job = field(compare=False)
+
+
+class Scheduler:
+    """Files that are ready, waiting, running, elsewhere. `halted` says why nothing more is
+    started.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        files: int,
+        *,
+        clock: Clock,
+        jitter: random.Random,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self.settings, self.files = settings, files
+        self.tally = Tally()
+        self.halted: Failure | None = None
+        self._clock, self._jitter, self._emit = clock, jitter, emit
+        self._ready: deque[Job] = deque()
+        self._active: dict[str, Job] = {}  # running or checking
+        self._backoff: list[_Due] = []
+        self._elsewhere: list[_Due] = []
+        self._number = 0
+
+    # ------------------------------------------------------------ what comes in
+
+    def add(self, entry: Entry) -> None:
+        """A file that is not there."""
+        job = Job(entry)
+        self._learn_size(job, entry.size)
+        self._ready.append(job)
+
+    def skip(self, entry: Entry, *, size: int, why: str) -> None:
+        """A file that needs no attempt."""
+        self.tally.skipped += 1
+        self.tally.finished_bytes += size
+        self._learn_size(Job(entry), size)
+        self._emit(FileSkipped(name=entry.name, bytes=size, why=why))
+
+    def refuse(self, entry: Entry, failure: Failure) -> None:
+        """A file that may not be tried."""
+        self._fail(Job(entry), failure)
+
+    def halt(self, failure: Failure) -> None:
+        """Nothing more is started: this machine cannot go on, or the run stops."""
+        self.halted = self.halted or failure
+
+    # ------------------------------------------------------------ what goes out
+
+    @property
+    def ready(self) -> int:
+        return len(self._ready)
+
+    @property
+    def running(self) -> int:
+        return sum(job.state is FileState.RUNNING for job in self._active.values())
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs or will run by itself."""
+        waiting = self._ready or self._backoff or self._elsewhere
+        return not self._active and (self.halted is not None or not waiting)
+
+    def due_in(self) -> float | None:
+        """Seconds until something that waits is due; None when nothing waits."""
+        soonest = [queue[0].at for queue in (self._backoff, self._elsewhere) if queue]
+        return max(min(soonest) - self._clock.now(), 0.0) if soonest else None
+
+    def next_order(self) -> AttemptOrder | None:
+        """The next attempt to make: a retry that is due comes before a first one."""
+        if self.halted:
+            return None
+        now = self._clock.now()
+        if self._backoff and self._backoff[0].at <= now:
+            job = heapq.heappop(self._backoff).job
+        elif self._ready:
+            job = self._ready.popleft()
+        else:
+            return None
+        return self._order(job, now)
+
+    def due_elsewhere(self) -> list[Entry]:
+        """The files of other runs that are to be looked at again now; each comes back by `add`,
+        `skip` or `refuse`.
+        """
+        entries = []
+        while not self.halted and self._elsewhere and self._elsewhere[0].at <= self._clock.now():
+            job = heapq.heappop(self._elsewhere).job
+            self._move(job, FileState.PENDING)
+            self._forget_size(job)
+            entries.append(job.entry)
+        return entries
+
+    def _order(self, job: Job, now: float) -> AttemptOrder:
+        self._move(job, FileState.RUNNING)
+        job.attempts += 1
+        job.attempt_at, job.first_sample = now, None
+        job.started_at = job.started_at or now
+        self._active[job.entry.name] = job
+        self._emit(
+            AttemptStarted(
+                name=job.entry.name, attempt=job.attempts, bytes=job.length, size=job.size
+            )
+        )
+        return AttemptOrder(
+            directory=self.settings.directory,
+            wget=self.settings.wget,
+            entry=job.entry,
+            attempt=job.attempts,
+            approach=job.approach,
+            limits=self.settings.limits,
+            retry_status=self.settings.retry.retry_status,
+        )
+
+    # ------------------------------------------------------------ outcomes
+
+    def take(self, outcome: Outcome) -> WholePart | None:
+        """What an attempt came to. Returns the part that is to be published, where it is whole."""
+        job = self._active[outcome.name]
+        self.tally.received += outcome.received
+        job.length = outcome.after
+        if outcome.ending is Ending.ELSEWHERE:
+            job.attempts -= 1
+            self._put_elsewhere(job)
+        elif outcome.ending is Ending.STOPPED:
+            self._move(job, FileState.PENDING)
+            del self._active[outcome.name]
+        elif outcome.whole is not None:
+            self._learn_size(job, outcome.whole.size)
+            self._move(job, FileState.CHECKING)
+            job.whole = outcome.whole
+            return outcome.whole
+        elif outcome.failure is not None:
+            del self._active[outcome.name]
+            self._learn_size(job, outcome.remote.size)
+            self._after_failure(job, outcome, outcome.failure)
+        return None
+
+    def published(self, name: str, error: OSError | None) -> None:
+        """What became of a part that was to be published."""
+        job = self._active[name]
+        if error is None and job.whole is not None:
+            del self._active[name]
+            self._move(job, FileState.DONE)
+            self.tally.done += 1
+            self.tally.finished_bytes += job.whole.size
+            seconds = self._clock.now() - job.started_at
+            self._emit(
+                FileDone(
+                    name=name,
+                    bytes=job.whole.size,
+                    seconds=round(seconds, 3),
+                    attempts=job.attempts,
+                    proof=job.whole.proof,
+                )
+            )
+        elif isinstance(error, BlockingIOError | FileExistsError):  # another run was there first
+            self._put_elsewhere(job)
+        elif error is not None:
+            del self._active[name]
+            self._fail(job, policy.classify_os_error(error))
+
+    def attempts_of(self, name: str) -> int:
+        return self._active[name].attempts
+
+    def _after_failure(self, job: Job, outcome: Outcome, failure: Failure) -> None:
+        self._count(job, outcome)
+        job.approach = (
+            Approach.RESTART
+            if outcome.rejected
+            else policy.next_approach(job.approach, outcome.finding)
+        )
+        wait = self._wait(job, outcome, failure)
+        self._emit(
+            AttemptFailed(
+                name=job.entry.name,
+                attempt=job.attempts,
+                reason=failure.reason,
+                class_=failure.kind,
+                status=failure.status,
+                bytes=outcome.after,
+                retry_in=None if wait is None else round(wait, 3),
+            )
+        )
+        if wait is None:
+            self._fail(job, failure)
+            return
+        job.reason = failure.reason
+        self._move(job, FileState.BACKOFF)
+        self._push(self._backoff, job, wait)
+
+    def _count(self, job: Job, outcome: Outcome) -> None:
+        """Counts the attempt as barren or not. One that ended for the part's sake, not the line's,
+        does not count.
+        """
+        best = outcome.before if job.best is None else job.best
+        if policy.made_progress(best=best, after=outcome.after, size=job.size):
+            job.barren = 0
+        elif outcome.finding not in policy.USELESS and not outcome.rejected:
+            job.barren += 1
+        job.best = max(best, outcome.after)
+        renewed = outcome.rejected or outcome.finding in (Finding.CHANGED, Finding.LONGER)
+        if renewed and not job.renewed:  # another file: it may take as long as the first, once
+            job.renewed, job.best, job.barren = True, 0, 0
+        job.rejections += outcome.rejected
+
+    def _wait(self, job: Job, outcome: Outcome, failure: Failure) -> float | None:
+        """Seconds to the next attempt; None when there is none."""
+        retry = self.settings.retry
+        if failure.kind is FailureClass.BROKEN:
+            return 0.0 if job.rejections < 2 else None
+        if failure.kind is not FailureClass.TRANSIENT or job.barren >= retry.tries:
+            return None
+        if outcome.finding in policy.USELESS and not (
+            outcome.finding is Finding.DIFFERS and failure.status == 200
+        ):
+            return 0.0
+        return policy.backoff_wait(
+            retry,
+            barren=job.barren,
+            jitter=self._jitter.random(),
+            retry_after=failure.retry_after,
+        )
+
+    def _fail(self, job: Job, failure: Failure) -> None:
+        self._move(job, FileState.FAILED)
+        self.tally.failed += 1
+        self._emit(
+            FileFailed(
+                name=job.entry.name,
+                reason=failure.reason,
+                class_=failure.kind,
+                attempts=job.attempts,
+            )
+        )
+        if failure.kind is FailureClass.LOCAL:
+            self.halt(failure)
+
+    def _put_elsewhere(self, job: Job) -> None:
+        self._active.pop(job.entry.name)
+        self._move(job, FileState.ELSEWHERE)
+        self._push(self._elsewhere, job, RELOOK)
+
+    def _push(self, queue: list[_Due], job: Job, wait: float) -> None:
+        self._number += 1
+        heapq.heappush(queue, _Due(self._clock.now() + wait, self._number, job))
+
+    def _move(self, job: Job, state: FileState) -> None:
+        """The one place where a file changes its state."""
+        assert state in ALLOWED[job.state], f"{job.state} -> {state}"  # noqa: S101
+        job.state = state
+
+    # ------------------------------------------------------------ sizes and progress
+
+    def _learn_size(self, job: Job, size: int | None) -> None:
+        if size is None or job.size == size:
+            return
+        self._forget_size(job)
+        job.size = size
+        self.tally.sized += 1
+        self.tally.size += size
+
+    def _forget_size(self, job: Job) -> None:
+        if job.size is not None:
+            self.tally.sized -= 1
+            self.tally.size -= job.size
+            job.size = None
+
+    def to_sample(self) -> list[tuple[str, bool]]:
+        """The names of running files, and whether their sizes are still to be learned."""
+        running = (job for job in self._active.values() if job.state is FileState.RUNNING)
+        return [(job.entry.name, job.size is None) for job in running]
+
+    def progress(self, samples: dict[str, tuple[int, int | None]], *, seconds: float) -> Progress:
+        """The run as it stands. `samples` gives length and size of the running files' parts, by
+        name.
+        """
+        now = self._clock.now()
+        tally, rows = self.tally, []
+        received, held = tally.received, sum(due.job.length for due in self._backoff)
+        for name, job in self._active.items():
+            length, size = samples.get(name, (job.length, None))
+            self._learn_size(job, size if job.size is None else None)
+            held += length
+            if job.state is FileState.RUNNING:
+                if job.first_sample is None:
+                    job.first_sample = length
+                received += max(length - job.first_sample, 0)
+                rows.append(
+                    Running(
+                        name=name,
+                        attempt=job.attempts,
+                        bytes=length,
+                        size=job.size,
+                        since=now - job.attempt_at,
+                    )
+                )
+        return Progress(
+            seconds=seconds,
+            files=self.files,
+            done=tally.done,
+            skipped=tally.skipped,
+            failed=tally.failed,
+            bytes=tally.finished_bytes + held,
+            received=received,
+            size=tally.size * self.files // tally.sized if tally.sized else None,
+            running=tuple(rows),
+            waiting=_soonest(self._backoff, now),
+            waiting_count=len(self._backoff),
+        )
+
+
+def _soonest(backoff: Sequence[_Due], now: float) -> tuple[Waiting, ...]:
+    return tuple(
+        Waiting(
+            name=due.job.entry.name,
+            attempt=due.job.attempts + 1,
+            due_in=max(due.at - now, 0.0),
+            reason=due.job.reason,
+        )
+        for due in heapq.nsmallest(SHOWN_WAITING, backoff)
+    )

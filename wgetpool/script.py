@@ -1,0 +1,71 @@
+"""The engine for scripts: what the functions of `wgetpool` do, without a command line and without
+signal handlers.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from os import PathLike
+from pathlib import Path
+
+from wgetpool import process
+from wgetpool.errors import ExitCode, MachineError, SourceError
+from wgetpool.model import Entry, RetryPolicy, RunFinished, Settings
+from wgetpool.pool import Pool
+from wgetpool.report import make_reporter
+from wgetpool.sources import Selection, choose
+from wgetpool.wget import find_wget
+
+
+def fetch_list(
+    links_file: str | PathLike[str],
+    output_dir: str | PathLike[str],
+    *,
+    workers: int,
+    start: int | None,
+    end: int | None,
+) -> RunFinished:
+    """Fetches a slice of a links file. Raises SourceError, MachineError."""
+    selection = Selection(start=start or None, end=end)
+    entries = choose([str(Path(links_file))], selection, stdin=io.BytesIO(), warn=_warn)
+    return _fetch(entries, output_dir, workers=workers, retry=RetryPolicy())
+
+
+def fetch_one(url: str, output_dir: str | PathLike[str], *, tries: int) -> bool:
+    """Fetches one URL. Whatever goes wrong is told on the terminal, and the answer is False."""
+    try:
+        entries = choose([url], Selection(), stdin=io.BytesIO(), warn=_warn)
+        finished = _fetch(entries, output_dir, workers=1, retry=RetryPolicy(tries=max(tries, 1)))
+    except (SourceError, MachineError) as error:
+        _warn(str(error))
+        return False
+    return finished.exit_code == ExitCode.WHOLE
+
+
+def _fetch(
+    entries: list[Entry], output_dir: str | PathLike[str], *, workers: int, retry: RetryPolicy
+) -> RunFinished:
+    directory = Path(output_dir).absolute()
+    settings = Settings(
+        directory=directory,
+        wget=find_wget(None, output_of=process.output_of),
+        workers=workers,
+        retry=retry,
+    )
+    reporter = make_reporter(
+        json=False,
+        quiet=False,
+        stdout=sys.stdout,
+        stderr=sys.stderr,
+        command="the same call again",
+        directory=str(directory),
+    )
+    try:
+        return Pool(settings, entries, reporter=reporter).run()
+    finally:
+        reporter.close()
+
+
+def _warn(message: str) -> None:
+    sys.stderr.write(f"wgetpool: {message}\n")

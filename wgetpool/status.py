@@ -1,0 +1,143 @@
+"""How far DIR is, told to people and programs: reads the ledger and the parts, writes nothing,
+disturbs no run.
+"""
+
+from __future__ import annotations
+
+import json as jsonlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from wgetpool.errors import ExitCode, SourceError
+from wgetpool.ledger import LedgerError, read_all
+from wgetpool.model import Entry, FileRecord, Settings
+from wgetpool.part import peek
+from wgetpool.publish import Presence, survey_read_only
+from wgetpool.report import count, format_size, printable
+from wgetpool.store import Store
+
+STATES = ("done", "partial", "failed", "pending")
+NAMES_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileStatus:
+    """One file as `status --json` shows it: field names are the JSON keys. `bytes` are those that
+    are here.
+    """
+
+    name: str
+    state: str
+    bytes: int
+    size: int | None
+    attempts: int
+    reason: str | None
+    proof: tuple[str, ...]
+
+
+def print_status(directory: Path, *, names: str | None, json: bool, out: TextIO) -> int:
+    """Prints the status; returns 0 when all that was asked for is whole, else 1. Raises
+    SourceError.
+    """
+    store = Store(directory)
+    files = [_file_status(store, record) for record in _read(store)]
+    running = bool(store.live_runs())
+    whole = bool(files) and all(file.state == "done" for file in files)
+    if json:
+        out.write(jsonlib.dumps(_as_object(files, running=running)) + "\n")
+    elif names:
+        wanted = {"partial", "pending"} if names == "pending" else {names}
+        out.writelines(f"{file.name}\n" for file in files if file.state in wanted)
+    else:
+        out.writelines(f"{printable(line)}\n" for line in _lines(files, running=running))
+    return ExitCode.WHOLE if whole else ExitCode.FAILED
+
+
+def print_plan(settings: Settings, entries: list[Entry], *, out: TextIO) -> int:
+    """Says what a run would do; makes nothing in DIR."""
+    store = Store(settings.directory)
+    surveyed = survey_read_only(store, entries)
+    groups = Counter(one.presence for one in surveyed)
+    absent = [one.entry for one in surveyed if one.presence in {Presence.ABSENT, Presence.GONE}]
+    begun = [peek(store, entry.name, want_size=False)[0] for entry in absent]
+    sizes = [entry.size for entry in absent if entry.size is not None]
+    out.write(f"{count(len(entries), 'file')} selected for {settings.directory}\n")
+    out.write(f"  {groups[Presence.KNOWN]:>8,}  whole already\n")
+    out.write(f"  {len(absent):>8,}  to fetch, {settings.workers} at a time")
+    out.write(f" ({format_size(sum(sizes))} by the list)\n" if len(sizes) == len(absent) else "\n")
+    if any(begun):
+        out.write(
+            f"  {sum(map(bool, begun)):>8,}  of these begun: {format_size(sum(begun))} are here\n"
+        )
+    if groups[Presence.GONE]:
+        out.write(f"  {groups[Presence.GONE]:>8,}  of these fetched before and gone since\n")
+    if groups[Presence.STRANGE]:
+        out.write(
+            f"  {groups[Presence.STRANGE]:>8,}  in the way: files that wgetpool did not fetch\n"
+        )
+    return ExitCode.WHOLE
+
+
+def _read(store: Store) -> Iterable[FileRecord]:
+    if not store.ledger.exists():
+        raise SourceError(
+            f"{store.directory} is no folder of a run: it has no .wgetpool/ledger.sqlite3."
+        )
+    try:
+        return read_all(store.ledger)
+    except LedgerError as error:
+        raise SourceError(f"{store.ledger} cannot be read: {error}.") from error
+
+
+def _file_status(store: Store, record: FileRecord) -> FileStatus:
+    state = "pending" if record.state == "publishing" else record.state
+    here = record.size or 0
+    size = record.size
+    if state != "done":
+        here, told = peek(store, record.name, want_size=size is None)
+        size = size or told
+        state = "partial" if here and state == "pending" else state
+    return FileStatus(
+        name=record.name,
+        state=state,
+        bytes=here,
+        size=size,
+        attempts=record.attempts,
+        reason=record.reason,
+        proof=record.proof,
+    )
+
+
+def _as_object(files: list[FileStatus], *, running: bool) -> dict[str, object]:
+    counts = Counter(file.state for file in files)
+    keys = FileStatus.__slots__
+    return {
+        **{state: counts[state] for state in STATES},
+        "bytes": sum(file.bytes for file in files),
+        "running": running,
+        "files": [{key: getattr(file, key) for key in keys} for file in files],
+    }
+
+
+def _lines(files: list[FileStatus], *, running: bool) -> Iterable[str]:
+    counts = Counter(file.state for file in files)
+    told = ", ".join(f"{counts[state]:,} {state}" for state in STATES if counts[state])
+    here = format_size(sum(file.bytes for file in files))
+    yield f"{count(len(files), 'file')}: {told or 'nothing asked for yet'}; {here} here"
+    yield "a run is working on it" if running else "no run is working on it"
+    for file in files:
+        if file.state == "partial":
+            share = (
+                f" of {format_size(file.size)}, {file.bytes / file.size:.0%}" if file.size else ""
+            )
+            yield f"  partial  {file.name}  {format_size(file.bytes)}{share}"
+    reasons: dict[str, list[str]] = {}
+    for file in files:
+        if file.state == "failed":
+            reasons.setdefault(file.reason or "", []).append(file.name)
+    for reason, names in sorted(reasons.items(), key=lambda item: -len(item[1])):
+        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+        yield f"  failed   {', '.join(names[:NAMES_SHOWN])}{more}: {reason}"

@@ -1,0 +1,198 @@
+"""All knowledge of wget: which program it is, what it is told, what it says.
+
+Nobody else may assume anything about its options, its exit codes or its log. What stands here was
+found by experiment on GNU Wget 1.21.3 and 1.25.0. Raw log text never leaves this module: it holds
+signed URLs.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from wgetpool.errors import MachineError
+from wgetpool.model import Command, Head, RemoteFile, Reply, Trouble, Url
+
+CANDIDATES = ("wget", "wget1")  # Fedora has wget2 under the name wget, and this one as wget1
+INSTALL_HINT = (
+    "install GNU Wget 1.x (Debian, Ubuntu: apt install wget; Fedora: dnf install wget1-wget; "
+    "Alpine: apk add wget) or name it with --wget PATH"
+)
+OLDEST = (1, 19)
+
+# Exactly one try and none of the user's own settings; nothing left behind (.wget-hsts); the part's
+# time is ours to set. -nv -S prints each response head, indented by two blanks, and one line for
+# each error.
+OPTIONS = (
+    "--no-config",
+    "--no-netrc",
+    "--no-hsts",
+    "--no-iri",
+    "--no-verbose",
+    "--server-response",
+    "--tries=1",
+    "--no-use-server-timestamps",
+    "--continue",
+    "--input-file=-",
+)
+
+
+def find_wget(named: str | None, *, output_of: Callable[[list[str]], str]) -> str:
+    """The absolute path of a usable wget: the named one, else the first candidate in PATH.
+
+    Raises MachineError that says what was found instead and what to install.
+    """
+    found: list[str] = []
+    for candidate in (named,) if named else CANDIDATES:
+        path = shutil.which(candidate)
+        if path is None:
+            continue
+        try:
+            complaint = _unfit(output_of([path, "--version"]))
+        except OSError as error:
+            complaint = f"does not run ({error.strerror or error})"
+        if complaint is None:
+            return str(Path(path).absolute())
+        found.append(f"{path} {complaint}")
+    if found:
+        raise MachineError(f"{'; '.join(found)}: {INSTALL_HINT}.")
+    raise MachineError(f"There is no {named or 'wget'} on this machine: {INSTALL_HINT}.")
+
+
+def _unfit(version_text: str) -> str | None:
+    first = version_text.strip().partition("\n")[0]
+    version = re.match(r"GNU Wget (\d+)\.(\d+)", first)
+    if version is None:
+        if "Wget2" in first:
+            return "is wget2, which is another program and not supported"
+        if (
+            "BusyBox" in version_text
+            or "busybox" in version_text
+            or "unrecognized option" in version_text
+        ):
+            return "is busybox's, which is not supported"
+        return "is not GNU Wget"
+    if (int(version[1]), int(version[2])) < OLDEST:
+        return f"is GNU Wget {version[1]}.{version[2]}, which is too old (1.19 or later is needed)"
+    return None
+
+
+# Messages in English, and times without a look at the zone. Over http, GnuTLS is not needed: its
+# library would begin with checks of itself, a tenth of all that a small file costs. wget itself
+# starts it for https.
+ENVIRONMENT = {b"LC_ALL": b"C", b"TZ": b"UTC0", b"GNUTLS_NO_IMPLICIT_INIT": b"1"}
+
+
+def command(
+    program: str,
+    url: Url,
+    part: Path,
+    *,
+    timeout: float,
+    cwd: Path,
+    environment: Mapping[bytes, bytes],
+    lock: int,
+) -> Command:
+    """One attempt at one URL, continuing `part`. The URL goes through standard input; `lock` stays
+    open in the child.
+    """
+    return Command(
+        argv=(program, *OPTIONS, f"--timeout={timeout:g}", "-O", str(part)),
+        cwd=cwd,
+        stdin=url.reveal().encode("utf-8", "surrogateescape") + b"\n",
+        env={**environment, **ENVIRONMENT},
+        keep_open=(lock,),
+    )
+
+
+# ---------------------------------------------------------------- what it said
+
+_STATUS = re.compile(r"  HTTP/\d(?:\.\d)? +(\d{3}) ?(.*)")
+_CONTENT_RANGE = re.compile(r"bytes +(?:(\d+)-\d+|\*)/(\d+|\*)", re.IGNORECASE)
+_COMPLAINTS = (
+    ("unable to resolve host address", Trouble.DNS),
+    ("Connection refused", Trouble.REFUSED),
+    ("timed out", Trouble.TIMED_OUT),
+    ("No route to host", Trouble.UNREACHABLE),
+    ("unreachable", Trouble.UNREACHABLE),
+    ("redirections exceeded", Trouble.REDIRECTS),
+    ("No data received", Trouble.CLOSED),
+)
+_EXIT_CODES = {
+    2: Trouble.USAGE,
+    3: Trouble.CANNOT_WRITE,
+    4: Trouble.CLOSED,
+    5: Trouble.TLS,
+    6: Trouble.AUTHENTICATION,
+}
+_SYSTEM_ERROR = re.compile(
+    r"(No space left on device|Disk quota exceeded|Permission denied|Read-only file system"
+    r"|Input/output error|File too large)"
+)
+
+
+def read_head(log: bytes) -> Head | None:
+    """The last response head in the log (a redirect's comes before the one that counts)."""
+    lines = log.decode("latin-1").split("\n")
+    for index in range(len(lines) - 1, -1, -1):
+        if match := _STATUS.match(lines[index]):
+            return _parse_head(int(match[1]), match[2].strip(), lines[index + 1 :])
+    return None
+
+
+def _parse_head(status: int, reason: str, lines: list[str]) -> Head:
+    fields: dict[str, str] = {}
+    for line in lines:
+        if not line.startswith("  "):
+            break
+        key, _, value = line.partition(":")
+        fields[key.strip().lower()] = value.strip()
+    length = int(fields["content-length"]) if fields.get("content-length", "").isdecimal() else None
+    if "transfer-encoding" in fields:  # RFC 9112 6.3: chunking overrides a length
+        length = None
+    start, size = 0, length if status == 200 else None
+    if (told := _CONTENT_RANGE.fullmatch(fields.get("content-range", ""))) and status in (206, 416):
+        start = int(told[1]) if told[1] else 0
+        size = None if told[2] == "*" else int(told[2])
+    etag = fields.get("etag")
+    return Head(
+        status=status,
+        reason=reason,
+        start=start,
+        length=length,
+        remote=RemoteFile(
+            size=size,
+            etag=etag
+            if etag and etag.startswith('"')
+            else None,  # W/"..." does not promise equal bytes
+            last_modified=fields.get("last-modified"),
+        ),
+        retry_after=fields.get("retry-after"),
+    )
+
+
+def read_reply(log: bytes, exit_code: int) -> Reply:
+    """All that one wget told, once it has ended."""
+    text = log.decode("latin-1")
+    detail = _SYSTEM_ERROR.search(text)
+    return Reply(
+        exit_code=exit_code,
+        head=read_head(log),
+        trouble=_trouble(text, exit_code),
+        detail=detail[1] if detail else "",
+    )
+
+
+def _trouble(text: str, exit_code: int) -> Trouble:
+    if exit_code < 0:
+        return Trouble.KILLED
+    if exit_code == 0:
+        return Trouble.NONE
+    if exit_code not in (2, 3, 5, 6):
+        spoken = "\n".join(line for line in text.split("\n") if not line.startswith("  "))
+        for words, trouble in _COMPLAINTS:
+            if words in spoken:
+                return trouble
+    return _EXIT_CODES.get(exit_code, Trouble.OTHER)
