@@ -18,6 +18,7 @@ import stat
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
@@ -77,14 +78,9 @@ class Record:
 class Part:
     """A claimed part. Leaving the `with` block gives the claim back."""
 
-    def __init__(self, store: Store, name: str, descriptor: int) -> None:
-        self.name = name
-        self.path = store.part(name)
-        self.descriptor = descriptor
+    def __init__(self, store: Store, name: str, path: Path, descriptor: int) -> None:
+        self.name, self.path, self.descriptor = name, path, descriptor
         self._store = store
-        self._record_path = store.record(name)
-        # An empty part has no past: whatever a record says is of bytes that are gone.
-        self.record = _load_record(self._record_path, name) if self.length() else Record(name)
         self.keep_empty = False  # set when the file is whole and has no bytes
 
     def __enter__(self) -> Part:
@@ -104,6 +100,17 @@ class Part:
                 self.forget()
                 self.path.unlink()
         os.close(self.descriptor)
+
+    @cached_property
+    def record(self) -> Record:
+        """The part's past. An empty part has none: whatever a record says is of bytes that are
+        gone.
+        """
+        return _load_record(self._record_path, self.name) if self.length() else Record(self.name)
+
+    @cached_property
+    def _record_path(self) -> Path:
+        return self._store.record(self.name)
 
     def length(self) -> int:
         return os.fstat(self.descriptor).st_size
@@ -199,7 +206,7 @@ def claim(store: Store, name: str) -> Part | None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_named(descriptor, path):
                 _demand_regular(descriptor, path)
-                return Part(store, name, descriptor)
+                return Part(store, name, path, descriptor)
         except BlockingIOError:
             os.close(descriptor)
             return None
@@ -256,7 +263,7 @@ def publish(
                 done[whole.name] = None
             except OSError as error:
                 done[whole.name] = error
-        for folder in {store.final(whole.name).parent for whole, _ in held}:
+        for folder in {part.path.parent for _, part in held}:
             sync_folder(folder)
     return done
 

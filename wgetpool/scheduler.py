@@ -122,7 +122,8 @@ class Scheduler:
         self.halted: Failure | None = None
         self._clock, self._jitter, self._emit = clock, jitter, emit
         self._ready: deque[Job] = deque()
-        self._active: dict[str, Job] = {}  # running or checking
+        self._running: dict[str, Job] = {}
+        self._checking: dict[str, Job] = {}
         self._backoff: list[_Due] = []
         self._elsewhere: list[_Due] = []
         self._number = 0
@@ -158,13 +159,14 @@ class Scheduler:
 
     @property
     def running(self) -> int:
-        return sum(job.state is FileState.RUNNING for job in self._active.values())
+        return len(self._running)
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs or will run by itself."""
         waiting = self._ready or self._backoff or self._elsewhere
-        return not self._active and (self.halted is not None or not waiting)
+        busy = self._running or self._checking
+        return not busy and (self.halted is not None or not waiting)
 
     def due_in(self) -> float | None:
         """Seconds until something that waits is due; None when nothing waits."""
@@ -201,7 +203,7 @@ class Scheduler:
         job.attempts += 1
         job.attempt_at, job.first_sample = now, None
         job.started_at = job.started_at or now
-        self._active[job.entry.name] = job
+        self._running[job.entry.name] = job
         self._emit(
             AttemptStarted(
                 name=job.entry.name, attempt=job.attempts, bytes=job.length, size=job.size
@@ -221,7 +223,7 @@ class Scheduler:
 
     def take(self, outcome: Outcome) -> WholePart | None:
         """What an attempt came to. Returns the part that is to be published, where it is whole."""
-        job = self._active[outcome.name]
+        job = self._running.pop(outcome.name)
         self.tally.received += outcome.received
         job.length = outcome.after
         if outcome.ending is Ending.ELSEWHERE:
@@ -229,23 +231,21 @@ class Scheduler:
             self._put_elsewhere(job)
         elif outcome.ending is Ending.STOPPED:
             self._move(job, FileState.PENDING)
-            del self._active[outcome.name]
         elif outcome.whole is not None:
             self._learn_size(job, outcome.whole.size)
             self._move(job, FileState.CHECKING)
             job.whole = outcome.whole
+            self._checking[outcome.name] = job
             return outcome.whole
         elif outcome.failure is not None:
-            del self._active[outcome.name]
             self._learn_size(job, outcome.remote.size)
             self._after_failure(job, outcome, outcome.failure)
         return None
 
     def published(self, name: str, error: OSError | None) -> None:
         """What became of a part that was to be published."""
-        job = self._active[name]
+        job = self._checking.pop(name)
         if error is None and job.whole is not None:
-            del self._active[name]
             self._move(job, FileState.DONE)
             self.tally.done += 1
             self.tally.finished_bytes += job.whole.size
@@ -262,11 +262,10 @@ class Scheduler:
         elif isinstance(error, BlockingIOError | FileExistsError):  # another run was there first
             self._put_elsewhere(job)
         elif error is not None:
-            del self._active[name]
             self._fail(job, policy.classify_os_error(error))
 
     def attempts_of(self, name: str) -> int:
-        return self._active[name].attempts
+        return self._checking[name].attempts
 
     def _after_failure(self, job: Job, outcome: Outcome, failure: Failure) -> None:
         self._count(job, outcome)
@@ -342,7 +341,6 @@ class Scheduler:
             self.halt(failure)
 
     def _put_elsewhere(self, job: Job) -> None:
-        self._active.pop(job.entry.name)
         self._move(job, FileState.ELSEWHERE)
         self._push(self._elsewhere, job, RELOOK)
 
@@ -373,8 +371,7 @@ class Scheduler:
 
     def to_sample(self) -> list[tuple[str, bool]]:
         """The names of running files, and whether their sizes are still to be learned."""
-        running = (job for job in self._active.values() if job.state is FileState.RUNNING)
-        return [(job.entry.name, job.size is None) for job in running]
+        return [(name, job.size is None) for name, job in self._running.items()]
 
     def progress(self, samples: dict[str, tuple[int, int | None]], *, seconds: float) -> Progress:
         """The run as it stands. `samples` gives length and size of the running files' parts, by
@@ -383,23 +380,23 @@ class Scheduler:
         now = self._clock.now()
         tally, rows = self.tally, []
         received, held = tally.received, sum(due.job.length for due in self._backoff)
-        for name, job in self._active.items():
+        held += sum(job.length for job in self._checking.values())
+        for name, job in self._running.items():
             length, size = samples.get(name, (job.length, None))
             self._learn_size(job, size if job.size is None else None)
+            if job.first_sample is None:
+                job.first_sample = length
             held += length
-            if job.state is FileState.RUNNING:
-                if job.first_sample is None:
-                    job.first_sample = length
-                received += max(length - job.first_sample, 0)
-                rows.append(
-                    Running(
-                        name=name,
-                        attempt=job.attempts,
-                        bytes=length,
-                        size=job.size,
-                        since=now - job.attempt_at,
-                    )
+            received += max(length - job.first_sample, 0)
+            rows.append(
+                Running(
+                    name=name,
+                    attempt=job.attempts,
+                    bytes=length,
+                    size=job.size,
+                    since=now - job.attempt_at,
                 )
+            )
         return Progress(
             seconds=seconds,
             files=self.files,
