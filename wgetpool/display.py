@@ -30,7 +30,7 @@ from wgetpool.model import (
     Waiting,
     Warned,
 )
-from wgetpool.report import (
+from wgetpool.words import (
     Pace,
     Rate,
     Tally,

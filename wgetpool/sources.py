@@ -325,7 +325,7 @@ class Table:
         width = len(self._columns)
         if len(fields) < width:
             raise LineError(f"it has {len(fields)} of {width} columns")
-        if any(fields[width:]):
+        if any(fields[width:]) or (len(fields) > width and not self._tabs):
             hint = "" if self._tabs else ": a field with a comma is to be quoted"
             raise LineError(f"it has {len(fields)} fields for {width} columns{hint}")
         url = fields[self._url]

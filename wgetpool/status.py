@@ -16,8 +16,8 @@ from wgetpool.ledger import LedgerError, read_all
 from wgetpool.model import Entry, FileRecord, Settings
 from wgetpool.part import peek
 from wgetpool.publish import Presence, survey_read_only
-from wgetpool.report import count, format_size, printable
 from wgetpool.store import Store
+from wgetpool.words import count, format_size, printable
 
 STATES = ("done", "partial", "failed", "pending")
 NAMES_SHOWN = 5

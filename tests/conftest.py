@@ -1,0 +1,27 @@
+"""What holds for every test: no process outlives it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def no_child_is_left() -> Iterator[None]:
+    """A test ends every process that it started; those of wider fixtures were there before it."""
+    this = psutil.Process()
+    before = set(this.children())
+
+    yield
+
+    left = set(this.children()) - before
+    assert not left, f"left running or not reaped: {sorted(map(describe, left))}"
+
+
+def describe(child: psutil.Process) -> str:
+    try:
+        return f"{child.pid} {child.status()} {' '.join(child.cmdline())}"
+    except psutil.Error:
+        return f"{child.pid} gone"

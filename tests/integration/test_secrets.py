@@ -1,0 +1,205 @@
+"""A signed URL, its query, a password: never in `ps`, on the terminal, in a log, ledger or JSON."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from support.faultserver import FaultServer, Script, file, not_http, redirect, status
+from support.runner import Result, Sandbox, random_bytes, wait_until
+
+pytest_plugins = ["support.fixtures"]
+
+MARK = "MARKsecretMARK"
+PASSWORD = "PASSsecretPASS"
+DATA = random_bytes(300_000)
+WHOLE = file(DATA)
+
+
+def query(n: int = 0) -> str:
+    return f"?oh={MARK}{n}&oe=7FFFFFFF&_nc_gid"
+
+
+class Watch:
+    """Reads the command line and environment of every process again and again."""
+
+    def __init__(self) -> None:
+        self.leaks: set[str] = set()
+        self.looks = 0
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._end.set()
+            self._thread.join()
+
+    def _look(self) -> None:
+        while not self._end.wait(0.01):
+            self.look()
+
+    def look(self) -> None:
+        self.looks += 1
+        for process in Path("/proc").glob("[0-9]*"):
+            if process.name == str(os.getpid()):
+                continue
+            for name in ("cmdline", "environ"):
+                try:
+                    text = (process / name).read_bytes()
+                except OSError:
+                    continue
+                if MARK.encode() in text or PASSWORD.encode() in text:
+                    self.leaks.add(f"{name}: {text!r}")
+
+
+def leaks(box: Sandbox, *results: Result) -> list[str]:
+    """Where a mark is found: output of the runs, any file or name under DIR, HOME."""
+    places = [result.stdout for result in results] + [result.stderr for result in results]
+    found = [place for place in places if MARK in place or PASSWORD in place]
+    for folder in (box.dir, box.home, box.cwd):
+        for path in folder.rglob("*"):
+            data = path.read_bytes() if path.is_file() else b""
+            if MARK in str(path) or MARK.encode() in data or PASSWORD.encode() in data:
+                found.append(str(path))
+    return found
+
+
+TROUBLE: dict[str, list[Script]] = {
+    "whole": [WHOLE],
+    "cut": [WHOLE.cut_at(100_000), WHOLE],
+    "refused": [status(403)],
+    "missing": [status(404)],
+    "busy": [status(503)],
+    "not HTTP": [not_http()],
+    "no file": [status(204, body=b"")],
+    "redirected": [redirect(f"/real?oh={MARK}")],
+    "redirected away": [redirect(f"http://127.0.0.1:1/closed?oh={MARK}")],
+    "redirected for ever": [redirect(f"?oh={MARK}")],
+    "a strange header": [status(500, f"X-Echo: {MARK}")],
+    "dated": [file(DATA, modified="Mon, 01 Sep 2025 10:00:00 GMT").cut_at(1000), WHOLE],
+}
+
+
+@pytest.mark.parametrize("output", [["--json"], []], ids=["json", "plain"])
+def test_a_signed_url_shows_nowhere(box: Sandbox, server: FaultServer, output: list[str]) -> None:
+    """Successes and failures of all kinds: the query is on the way to the server, nowhere else."""
+    rows = {}
+    for n, (name, script) in enumerate(TROUBLE.items()):
+        rows[name] = server.serve(f"/{n}", *script, query=query(n)).url
+    rows["closed port"] = f"http://127.0.0.1:1/x{query(99)}"
+    rows["no such host"] = f"http://nowhere.invalid/x{query(98)}"
+    server.serve("/real", WHOLE)
+    links, watch = box.table(rows), Watch()
+    options = ["-o", box.dir, "--tries", 2, "--backoff", 0.05, "--timeout", 5, *output]
+
+    with watch.running():
+        result = box.run("get", links, *options, "-j", 6, expect=1)
+        state = box.run("status", box.dir, expect=1)
+        state_json = box.run("status", box.dir, "--json", expect=1)
+
+    assert all(MARK in request.query for request in server.requests)
+    assert watch.looks > 5
+    assert watch.leaks == set()
+    assert leaks(box, result, state, state_json) == []
+
+
+def test_a_wget_at_work_does_not_show_its_url(box: Sandbox, server: FaultServer) -> None:
+    """While a wget runs, `ps` shows neither query nor password; nor does a file that it writes."""
+    route = server.serve("/a.tar", WHOLE.cut_at(100_000, "stall"), query=query())
+    url = route.url.replace("http://", f"http://user:{PASSWORD}@")
+    watch = Watch()
+
+    with box.start_get(box.links(url)) as run:
+        wait_until(lambda: box.part_size("a.tar") == 100_000)
+        assert len(box.wgets()) == 1
+        watch.look()
+        state = box.run("status", box.dir, expect=1)
+        during = leaks(box, state)
+        run.signal(signal.SIGTERM)
+        result = run.finish(expect=143)
+
+    assert watch.leaks == set()
+    assert during == []
+    assert leaks(box, result) == []
+
+
+def test_a_password_in_a_url_is_used_and_not_shown(box: Sandbox, server: FaultServer) -> None:
+    """user:password@host: it goes to the server that asks for it, and nowhere else."""
+    challenge = status(401, 'WWW-Authenticate: Basic realm="x"')
+    good = server.serve("/good.tar", challenge, WHOLE)
+    server.serve("/bad.tar", challenge)
+    login = f"http://user:{PASSWORD}@"
+    urls = [f"{server.base}/{name}.tar".replace("http://", login) for name in ("good", "bad")]
+    watch = Watch()
+
+    with watch.running():
+        result = box.get(box.links(*urls), expect=1)
+
+    assert "authorization" in good.requests[1].headers
+    assert box.files() == {"good.tar": DATA}
+    assert watch.leaks == set()
+    assert leaks(box, result) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"ftp://host/a.tar{query()}",
+        f"http://host/{query()}",
+        f"http://host/../..{query()}",
+        f"nonsense {MARK} http",
+        f"http://[broken/a.tar{query()}",
+        f"http://user:{PASSWORD}@host:notaport/a.tar{query()}",
+        f"http://user:{PASSWORD}@/{query()}",
+    ],
+)
+def test_a_bad_line_is_named_by_its_number_not_by_its_secret(box: Sandbox, line: str) -> None:
+    """The error for a line that cannot be used shows no query and no password."""
+    links = box.links("http://127.0.0.1:1/fine", line)
+
+    result = box.get(links, expect=2)
+
+    assert re.search(r"links\.txt.*\b2\b", result.stderr)
+    assert leaks(box, result) == []
+    assert not box.dir.exists()
+
+
+def test_two_urls_for_one_name_are_an_error_without_their_queries(box: Sandbox) -> None:
+    """The clash is told by lines, not by what their URLs hide."""
+    links = box.links(f"http://h/a.tar{query(1)}", f"http://h/a.tar{query(2)}")
+
+    result = box.get(links, expect=2)
+
+    assert "links.txt" in result.stderr
+    assert leaks(box, result) == []
+
+
+def test_a_url_on_the_command_line_is_not_repeated(box: Sandbox, server: FaultServer) -> None:
+    """It is on wgetpool's own command line, but not in its output, nor on a wget's."""
+    route = server.serve("/a.tar", status(404), query=query())
+
+    result = box.run("get", route.url, "-o", box.dir, expect=1)
+    dry = box.run("get", route.url, "-o", box.dir, "--dry-run")
+    listed = box.run("list", route.url)
+
+    assert leaks(box, result, dry, listed) == []
+
+
+def test_the_state_is_for_the_user_alone(box: Sandbox, server: FaultServer) -> None:
+    """Nothing under .wgetpool can be read by others, also with a lax umask."""
+    box.umask = 0
+    route = server.serve("/a.tar", WHOLE.cut_at(100_000), WHOLE, query=query())
+
+    box.get(box.links(route.url))
+
+    assert box.path(".wgetpool").stat().st_mode & 0o077 == 0

@@ -1,0 +1,1 @@
+"""What the tests lean on: a faulty server, a real nginx, the command in a sandbox."""

@@ -1,0 +1,28 @@
+"""Unit tests decide, they do not act: no sleep, no connection, no process, no thread."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+import time
+from typing import Any, NoReturn
+
+import pytest
+
+
+def refuse(what: str):
+    def refused(*_: Any, **__: Any) -> NoReturn:
+        raise AssertionError(f"a unit test must not {what}: use a double from tests/support")
+
+    return refused
+
+
+@pytest.fixture(autouse=True)
+def nothing_acts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever would wait, connect, or run beside the test raises instead."""
+    monkeypatch.setattr(time, "sleep", refuse("sleep"))
+    monkeypatch.setattr(socket.socket, "connect", refuse("connect"))
+    monkeypatch.setattr(socket.socket, "connect_ex", refuse("connect"))
+    monkeypatch.setattr(subprocess.Popen, "__init__", refuse("start a process"))
+    monkeypatch.setattr(threading.Thread, "start", refuse("start a thread"))

@@ -1,0 +1,169 @@
+"""Imports point down only, and a library is used in the module that owns it and nowhere else."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "wgetpool"
+
+# A module may import those with a lower number only. The comment says what it owns.
+LEVELS = {
+    "__main__": 11,  # python -m wgetpool
+    "__init__": 11,  # the version and the two functions for scripts
+    "cli": 10,  # words -> Settings, signal handlers, result -> exit code
+    "status": 9,  # the ledger of a run, told to people and programs
+    "script": 9,  # what those two functions do
+    "pool": 8,  # the scheduler and the loop that drives it
+    "report": 8,  # events -> plain lines, quiet, JSON
+    "sources": 8,  # links files and URLs -> a lazy stream of entries
+    "display": 7,  # the live display
+    "scheduler": 7,  # the states of the files: which is next, when again
+    "selection": 7,  # patterns, order, slice, shard
+    "words": 1,  # how sizes, durations and events read; the summary
+    "attempt": 6,  # runs one wget and watches it
+    "publish": 6,  # checks and renames what is whole
+    "part": 4,  # what the bytes of one part are worth
+    "proof": 4,  # checksums and archives
+    "ledger": 4,  # the database: what is done, what was tried
+    "wget": 2,  # all knowledge of wget
+    "process": 2,  # operating system processes and the clock
+    "store": 2,  # the folder: paths, modes, free space, the lock of a run
+    "policy": 2,  # decisions, from data alone
+    "model": 1,  # types, protocols
+    "errors": 0,  # what ends a command: exceptions and exit codes
+}
+
+OWNERS = {
+    "csv": {"sources"},
+    "subprocess": {"process"},
+    "psutil": {"process"},
+    "time": {"process"},
+    "os.kill": {"process"},
+    "os.killpg": {"process"},
+    "signal.signal": {"cli"},
+    "fcntl": {"store", "part"},
+    "sqlite3": {"ledger"},
+    "hashlib": {"proof", "part", "store", "sources"},
+    "tarfile": {"proof"},
+    "zlib": {"proof"},
+    "concurrent.futures": {"pool"},
+    "queue": {"pool"},
+    "rich": {"display", "status"},
+    "typer": {"cli"},
+}
+
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+
+
+def imports_of(tree: ast.AST) -> Iterator[str]:
+    """Every dotted name that is imported, lazily too: `a.b` for `from a import b`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = ".".join(filter(None, ("wgetpool" if node.level else "", node.module)))
+            yield from (f"{origin}.{alias.name}" for alias in node.names)
+
+
+def uses_of(tree: ast.AST) -> Iterator[str]:
+    """What is imported, and what is reached through a dot: `os.kill`."""
+    yield from imports_of(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            yield f"{node.value.id}.{node.attr}"
+
+
+def modules_in(imports: Iterator[str]) -> Iterator[str]:
+    """The modules of the package among the imports; the version alone may be had from anywhere."""
+    for name in imports:
+        package, _, rest = name.partition(".")
+        if package == "wgetpool" and rest != "__version__":
+            module = rest.partition(".")[0]
+            yield module if module in MODULES else "__init__"
+
+
+def wrong_imports(module: str, source: str) -> list[str]:
+    tree = ast.parse(source)
+    return [
+        f"{module} (level {LEVELS[module]}) imports {other} (level {LEVELS[other]})"
+        for other in modules_in(imports_of(tree))
+        if other in LEVELS and LEVELS[other] >= LEVELS[module]
+    ]
+
+
+def foreign_libraries(module: str, source: str) -> list[str]:
+    uses = list(uses_of(ast.parse(source)))
+    return [
+        f"{module} uses {library}, which is for {', '.join(sorted(owners))}"
+        for library, owners in OWNERS.items()
+        if module not in owners
+        and any(use == library or use.startswith(f"{library}.") for use in uses)
+    ]
+
+
+def test_every_module_has_a_row() -> None:
+    """A new module needs a row that says in one line what it owns."""
+    assert sorted(set(MODULES) - set(LEVELS)) == [], "A new module needs a row"
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module in LEVELS])
+def test_imports_point_down(module: str) -> None:
+    """No import upward or sideways, lazy ones included."""
+    assert wrong_imports(module, (PACKAGE / f"{module}.py").read_text()) == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_libraries_stay_with_their_owner(module: str) -> None:
+    """A library that stands for one duty is used in the module that has this duty."""
+    assert foreign_libraries(module, (PACKAGE / f"{module}.py").read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from wgetpool.model import Url",
+        "from wgetpool import model, __version__",
+        "import os\nos.killer()",
+        "import signaling",
+    ],
+)
+def test_what_is_allowed_is_passed(source: str) -> None:
+    """The rule does not see more than there is."""
+    assert wrong_imports("wget", source) == foreign_libraries("wget", source) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from wgetpool.policy import x",
+        "import wgetpool.wget",
+        "from wgetpool import process",
+        "from . import store",
+        "from .store import x",
+        "def f():\n    from wgetpool import download_tar",
+    ],
+)
+def test_an_upward_or_sideways_import_is_found(source: str) -> None:
+    """In whichever form it is written."""
+    assert wrong_imports("wget", source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import time",
+        "from concurrent.futures import Future",
+        "import concurrent.futures as futures",
+        "import os\nos.kill(1, 2)",
+        "from os import kill",
+        "def f():\n    from rich.table import Table",
+        "from signal import signal",
+    ],
+)
+def test_a_library_in_a_foreign_module_is_found(source: str) -> None:
+    """In whichever form it is imported."""
+    assert foreign_libraries("wget", source)
