@@ -25,11 +25,12 @@ CREATE TABLE files (
     attempts INTEGER NOT NULL, -- in the run that ended it
     reason TEXT,               -- of the last failure, for people
     class TEXT,
+    seconds REAL,              -- from the first attempt of that run to its end
     finished TEXT              -- ISO 8601 with offset
 ) WITHOUT ROWID;
 """
-COLUMNS = "name, state, size, inode, proof, attempts, reason, class, finished"
-REPLACE = f"REPLACE INTO files ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)"  # noqa: S608  constants
+COLUMNS = "name, state, size, inode, proof, attempts, reason, class, seconds, finished"
+REPLACE = f"REPLACE INTO files ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)"  # noqa: S608  constants
 BUSY_TIMEOUT = 30.0  # seconds to wait for another run's transaction
 CHUNK = 500  # names in one query; SQLite before 3.32 takes 999 at most
 
@@ -130,12 +131,13 @@ def _row(record: FileRecord) -> tuple[object, ...]:
         record.attempts,
         record.reason,
         record.class_,
+        record.seconds,
         record.finished,
     )
 
 
-def _record(row: tuple[str, str, int, int, str, int, str, str, str]) -> FileRecord:
-    name, state, size, inode, proof, attempts, reason, class_, finished = row
+def _record(row: tuple[str, str, int, int, str, int, str, str, float, str]) -> FileRecord:
+    name, state, size, inode, proof, attempts, reason, class_, seconds, finished = row
     return FileRecord(
         name=name,
         state=state,
@@ -145,5 +147,6 @@ def _record(row: tuple[str, str, int, int, str, int, str, str, str]) -> FileReco
         attempts=attempts,
         reason=reason,
         class_=class_,
+        seconds=seconds,
         finished=finished,
     )

@@ -381,13 +381,14 @@ class FileSkipped(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFailed(Event):
-    """The file's end in this run."""
+    """The file's end in this run; `seconds` since its first attempt's start."""
 
     event: ClassVar[str] = "file_failed"
     name: str
     reason: str
     class_: FailureClass
     attempts: int
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -489,6 +490,7 @@ class FileRecord:
     attempts: int = 0
     reason: str | None = None
     class_: str | None = None
+    seconds: float | None = None
     finished: str | None = None
 
 

@@ -260,7 +260,7 @@ class Pool:
                     self._scheduler.skip(one.entry, size=0, why="gone")
                 case Presence.GONE | Presence.ABSENT:
                     self._gone += one.presence is Presence.GONE
-                    self._scheduler.add(one.entry)
+                    self._scheduler.add(one.entry, begun=one.size)
         if self._gone and self._surveyed_all:
             verb = "is" if self._gone == 1 else "are"
             what = "left out" if self._settings.skip_gone else "fetched again (or --skip-gone)"
@@ -292,13 +292,15 @@ class Pool:
             self._scheduler.published(name, error)
 
     def _done_record(self, whole: WholePart) -> FileRecord:
+        attempts, seconds = self._scheduler.effort(whole.name)
         return FileRecord(
             name=whole.name,
             state="done",
             size=whole.size,
             inode=whole.inode,
             proof=whole.proof,
-            attempts=self._scheduler.attempts_of(whole.name),
+            attempts=attempts,
+            seconds=seconds,
             finished=self._clock.wall().isoformat(timespec="seconds"),
         )
 
@@ -314,6 +316,7 @@ class Pool:
                     attempts=event.attempts,
                     reason=event.reason,
                     class_=event.class_,
+                    seconds=event.seconds,
                     finished=self._clock.wall().isoformat(timespec="seconds"),
                 )
             )

@@ -18,7 +18,7 @@ from enum import Enum, auto
 from wgetpool.errors import MachineError
 from wgetpool.ledger import LedgerError, open_ledger, read_all
 from wgetpool.model import Clock, Entry, FileRecord, WholePart
-from wgetpool.part import publish
+from wgetpool.part import peek, publish
 from wgetpool.policy import read_http_date
 from wgetpool.store import Store
 
@@ -34,7 +34,9 @@ class Presence(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Surveyed:
-    """One entry and what is there of it. `size` is that of the file that is there, else 0."""
+    """One entry and what is there of it: `size` is that of the file, or of its part where there
+    is no file.
+    """
 
     entry: Entry
     presence: Presence
@@ -105,7 +107,8 @@ def look(store: Store, entry: Entry, record: FileRecord | None) -> Surveyed:
         found = os.lstat(store.final(entry.name))
     except (FileNotFoundError, NotADirectoryError):
         gone = record is not None and record.state == "done"
-        return Surveyed(entry, Presence.GONE if gone else Presence.ABSENT, 0)
+        begun, _ = peek(store, entry.name, want_size=False)
+        return Surveyed(entry, Presence.GONE if gone else Presence.ABSENT, begun)
     published = record is not None and (
         record.state == "done" or (record.state == "publishing" and record.inode == found.st_ino)
     )

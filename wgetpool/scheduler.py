@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -37,7 +37,8 @@ from wgetpool.model import (
     WholePart,
 )
 
-RELOOK = 2.0  # seconds until a file that another run holds is looked at again
+RELOOK = 2.0  # seconds until a file that another run holds is looked at again, growing each time
+RELOOK_MAX = 30.0
 SHOWN_WAITING = 8  # waiting files that a Progress names
 
 ALLOWED = {
@@ -57,12 +58,7 @@ ALLOWED = {
 
 @dataclass(slots=True)
 class Job:
-    """A file being scheduled. `best` is the length that its part has ever had, `length` what it has
-    now.
-
-    `first_sample` is its length when it was first sampled in this attempt: what was there before is
-    not progress.
-    """
+    """A file being scheduled: `best` is the length that its part has ever had, `length` what it has."""
 
     entry: Entry
     state: FileState = FileState.PENDING
@@ -70,7 +66,6 @@ class Job:
     barren: int = 0
     best: int | None = None
     length: int = 0
-    first_sample: int | None = None
     size: int | None = None
     approach: Approach = Approach.CONTINUE
     rejections: int = 0
@@ -126,13 +121,14 @@ class Scheduler:
         self._checking: dict[str, Job] = {}
         self._backoff: list[_Due] = []
         self._elsewhere: list[_Due] = []
+        self._looks: Counter[str] = Counter()  # how often a file was found to be another run's
         self._number = 0
 
     # ------------------------------------------------------------ what comes in
 
-    def add(self, entry: Entry) -> None:
-        """A file that is not there."""
-        job = Job(entry)
+    def add(self, entry: Entry, *, begun: int = 0) -> None:
+        """A file that is not there; its part has `begun` bytes."""
+        job = Job(entry, length=begun)
         self._learn_size(job, entry.size)
         self._ready.append(job)
 
@@ -201,7 +197,7 @@ class Scheduler:
     def _order(self, job: Job, now: float) -> AttemptOrder:
         self._move(job, FileState.RUNNING)
         job.attempts += 1
-        job.attempt_at, job.first_sample = now, None
+        job.attempt_at = now
         job.started_at = job.started_at or now
         self._running[job.entry.name] = job
         self._emit(
@@ -249,12 +245,11 @@ class Scheduler:
             self._move(job, FileState.DONE)
             self.tally.done += 1
             self.tally.finished_bytes += job.whole.size
-            seconds = self._clock.now() - job.started_at
             self._emit(
                 FileDone(
                     name=name,
                     bytes=job.whole.size,
-                    seconds=round(seconds, 3),
+                    seconds=self._seconds(job),
                     attempts=job.attempts,
                     proof=job.whole.proof,
                 )
@@ -264,8 +259,13 @@ class Scheduler:
         elif error is not None:
             self._fail(job, policy.classify_os_error(error))
 
-    def attempts_of(self, name: str) -> int:
-        return self._checking[name].attempts
+    def effort(self, name: str) -> tuple[int, float]:
+        """Attempts and seconds that a file which is being checked has taken so far."""
+        job = self._checking[name]
+        return job.attempts, self._seconds(job)
+
+    def _seconds(self, job: Job) -> float:
+        return round(self._clock.now() - job.started_at, 3) if job.attempts else 0.0
 
     def _after_failure(self, job: Job, outcome: Outcome, failure: Failure) -> None:
         self._count(job, outcome)
@@ -335,6 +335,7 @@ class Scheduler:
                 reason=failure.reason,
                 class_=failure.kind,
                 attempts=job.attempts,
+                seconds=self._seconds(job),
             )
         )
         if failure.kind is FailureClass.LOCAL:
@@ -342,7 +343,9 @@ class Scheduler:
 
     def _put_elsewhere(self, job: Job) -> None:
         self._move(job, FileState.ELSEWHERE)
-        self._push(self._elsewhere, job, RELOOK)
+        wait = min(RELOOK * 1.5 ** self._looks[job.entry.name], RELOOK_MAX)
+        self._looks[job.entry.name] += 1
+        self._push(self._elsewhere, job, wait)
 
     def _push(self, queue: list[_Due], job: Job, wait: float) -> None:
         self._number += 1
@@ -384,10 +387,8 @@ class Scheduler:
         for name, job in self._running.items():
             length, size = samples.get(name, (job.length, None))
             self._learn_size(job, size if job.size is None else None)
-            if job.first_sample is None:
-                job.first_sample = length
             held += length
-            received += max(length - job.first_sample, 0)
+            received += max(length - job.length, 0)
             rows.append(
                 Running(
                     name=name,

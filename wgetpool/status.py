@@ -62,7 +62,7 @@ def print_plan(settings: Settings, entries: list[Entry], *, out: TextIO) -> int:
     surveyed = survey_read_only(store, entries)
     groups = Counter(one.presence for one in surveyed)
     absent = [one.entry for one in surveyed if one.presence in {Presence.ABSENT, Presence.GONE}]
-    begun = [peek(store, entry.name, want_size=False)[0] for entry in absent]
+    begun = [one.size for one in surveyed if one.presence in {Presence.ABSENT, Presence.GONE}]
     sizes = [entry.size for entry in absent if entry.size is not None]
     out.write(f"{count(len(entries), 'file')} selected for {settings.directory}\n")
     out.write(f"  {groups[Presence.KNOWN]:>8,}  whole already\n")

@@ -78,7 +78,7 @@ def test_a_connection_that_breaks_is_tried_again(box: Sandbox, server: FaultServ
         failed = result.only("attempt_failed", name)
         assert is_failed_attempt(failed)
         assert failed["class"] == "transient", name
-        assert result.only("file_done", name)["attempts"] == 2
+        assert result.only("file_done", name)["attempts"] == 2, f"{name}: {result.story}"
 
 
 def test_a_server_that_comes_late_is_waited_for(box: Sandbox) -> None:
@@ -314,7 +314,7 @@ def test_a_stall_is_ended_and_continued(box: Sandbox, server: FaultServer, size:
     assert box.files() == {"a.tar": DATA}
     assert result.only("attempt_failed")["class"] == "transient"
     assert route.starts[1] >= size - OVERLAP
-    assert 1 <= route.requests[1].at - route.requests[0].at < 8
+    assert 0.8 <= route.requests[1].at - route.requests[0].at < 8
 
 
 @pytest.mark.parametrize("size", [-1, 0, 200_000], ids=["no head", "no body", "in the body"])

@@ -56,8 +56,8 @@ def leave_part(box: Sandbox, server: FaultServer, reply: Reply) -> None:
     """
     route = server.serve("/a.tar", reply.cut_at(CUT, "stall"))
     with stalled_run(box, route) as run:
-        for validator in filter(None, (reply.etag, reply.modified)):
-            wait_until(lambda kept=validator.strip('"'): is_kept(box, kept), 5, "it is recorded")
+        validators = [text.strip('"') for text in (reply.etag, reply.modified) if text]
+        wait_until(lambda: all(is_kept(box, text) for text in validators), 5, "all is recorded")
         kill(run)
         end_wgets(box)
 

@@ -151,25 +151,25 @@ def test_a_password_in_a_url_is_used_and_not_shown(box: Sandbox, server: FaultSe
     assert leaks(box, result) == []
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        f"ftp://host/a.tar{query()}",
-        f"http://host/{query()}",
-        f"http://host/../..{query()}",
-        f"nonsense {MARK} http",
-        f"http://[broken/a.tar{query()}",
-        f"http://user:{PASSWORD}@host:notaport/a.tar{query()}",
-        f"http://user:{PASSWORD}@/{query()}",
-    ],
-)
-def test_a_bad_line_is_named_by_its_number_not_by_its_secret(box: Sandbox, line: str) -> None:
+BAD_LINES = [
+    f"ftp://host/a.tar{query()}",
+    f"http://host/{query()}",
+    f"http://host/../..{query()}",
+    f"nonsense {MARK} http",
+    f"http://[broken/a.tar{query()}",
+    f"http://user:{PASSWORD}@host:notaport/a.tar{query()}",
+    f"http://user:{PASSWORD}@/{query()}",
+]
+
+
+def test_a_bad_line_is_named_by_its_number_not_by_its_secret(box: Sandbox) -> None:
     """The error for a line that cannot be used shows no query and no password."""
-    links = box.links("http://127.0.0.1:1/fine", line)
+    links = box.links("http://127.0.0.1:1/fine", *BAD_LINES)
 
     result = box.get(links, expect=2)
 
-    assert re.search(r"links\.txt.*\b2\b", result.stderr)
+    numbers = re.findall(r"links\.txt\D*(\d+)", result.stderr)
+    assert numbers == [str(n + 2) for n in range(len(BAD_LINES))], result.story
     assert leaks(box, result) == []
     assert not box.dir.exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import queue
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+
+import pytest
 
 from wgetpool.model import Command, Event, StopFlag
 
@@ -196,6 +199,23 @@ class ScriptedInbox:
         assert end is not None, "the loop would wait for ever"
         self._clock.at = end
         raise queue.Empty
+
+
+def note_calls(
+    patch: pytest.MonkeyPatch,
+    calls: list[str],
+    target: str,
+    word: str | Callable[..., str] | None = None,
+) -> None:
+    """Has every call of `target`, a dotted name, noted in `calls` before it is carried out."""
+    real = pkgutil.resolve_name(target)
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        told = word(*args) if callable(word) else word
+        calls.append(told or target.rpartition(".")[2])
+        return real(*args, **kwargs)
+
+    patch.setattr(target, noted)
 
 
 def head(status: str, *fields: str, size: int | None = None, etag: str | None = None) -> str:

@@ -23,7 +23,7 @@ LEVELS = {
     "display": 7,  # the live display
     "scheduler": 7,  # the states of the files: which is next, when again
     "selection": 7,  # patterns, order, slice, shard
-    "words": 1,  # how sizes, durations and events read; the summary
+    "words": 2,  # how sizes, durations and events read; the summary
     "attempt": 6,  # runs one wget and watches it
     "publish": 6,  # checks and renames what is whole
     "part": 4,  # what the bytes of one part are worth

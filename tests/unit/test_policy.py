@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wgetpool.model import (
@@ -49,6 +49,7 @@ FUTURE = f"https://cdn.example.org/a.tar?oh=00_A&oe={int(NOW.timestamp()) + 60:X
 MONDAY = "Mon, 01 Sep 2025 10:00:00 GMT"
 TUESDAY = "Tue, 02 Sep 2025 10:00:00 GMT"
 KIB, MIB = 1024, 1024**2
+QUICK = settings(max_examples=50, deadline=None)
 TRANSIENT, PERMANENT = FailureClass.TRANSIENT, FailureClass.PERMANENT
 EXPIRED, LOCAL = FailureClass.EXPIRED, FailureClass.LOCAL
 
@@ -235,7 +236,7 @@ def test_the_user_may_add_statuses_to_those_that_pass(status: int, url: str) -> 
     assert classify(reply(status), chosen).kind is TRANSIENT
 
 
-@pytest.mark.parametrize("finding", sorted(USELESS, key=lambda each: each.name))
+@pytest.mark.parametrize("finding", [each for each in Finding if each in USELESS])
 def test_an_answer_of_no_use_for_the_part_leads_to_another_attempt(finding: Finding) -> None:
     """What does not fit the part is transient, though the server did nothing wrong."""
     cut_short = about(ending=Ending.CUT_SHORT, finding=finding)
@@ -327,7 +328,7 @@ OFFSET, BEFORE, SIZE = 1000, 2000, 5000
 def ranged(
     status: int = 206, start: int = OFFSET, size: int | None = SIZE, **remote: str | None
 ) -> Head:
-    return Head(status=status, start=start, remote=RemoteFile(size=size, **remote))  # type: ignore[arg-type]
+    return Head(status=status, start=start, remote=RemoteFile(size=size, **remote))
 
 
 def judged(
@@ -485,6 +486,7 @@ def test_progress_is_64_kib_or_one_percent_beyond_the_best(
     assert made_progress(best=best, after=after, size=size) is progress
 
 
+@QUICK
 @given(
     best=st.integers(0, 2**50),
     size=st.none() | st.integers(0, 2**50),
@@ -556,6 +558,7 @@ def test_a_part_that_was_cut_is_measured_from_there() -> None:
     assert first_stall(Limits(stall_timeout=60, min_rate=0), samples) is None
 
 
+@QUICK
 @given(
     stall=st.floats(1, 1000),
     rate=st.integers(0, 10**6),
@@ -588,6 +591,7 @@ def test_the_wait_doubles_up_to_its_maximum(barren: int, wait: float) -> None:
     assert backoff_wait(RetryPolicy(), barren=barren, jitter=1.0) == wait
 
 
+@QUICK
 @given(
     backoff=st.floats(0, 1e9),
     backoff_max=st.floats(0, 1e9),
@@ -643,7 +647,8 @@ def test_retry_after_is_seconds_or_a_date(text: str | None, wait: float | None) 
     assert read_retry_after(text, now=NOW) == wait
 
 
-@given(text=st.text() | st.from_regex(r"[A-Za-z]{3}, \d{1,25} Sep \d{1,25} \d+:\d\d:\d\d [+-]?\d*"))
+@QUICK
+@given(text=st.text(max_size=40) | st.text("0123456789 :,+-SepMonGMT", max_size=40))
 @example("Mon, 01 Sep 99999999999999999999 10:00:00 GMT")
 @example("Mon, 01 Sep 2025 10:00:00 +99999999999999999999")
 def test_no_retry_after_of_a_server_can_end_the_run(text: str) -> None:
@@ -721,6 +726,7 @@ KEYS = st.sampled_from(
 VALUES = st.text(max_size=30) | st.integers(-(10**30), 10**30).map(str)
 
 
+@QUICK
 @given(fields=st.lists(st.tuples(KEYS, VALUES), max_size=5), junk=st.text(max_size=30))
 def test_no_url_is_too_odd_to_look_for_its_expiry(fields: list[tuple[str, str]], junk: str) -> None:
     """Junk never raises, and what is found can be compared with now."""
@@ -731,25 +737,25 @@ def test_no_url_is_too_odd_to_look_for_its_expiry(fields: list[tuple[str, str]],
     assert expiry is None or expiry.tzinfo is not None
 
 
-@given(
-    status=st.none() | st.integers(100, 999),
+REPLIES = st.builds(
+    reply,
+    st.none() | st.integers(100, 999),
     exit_code=st.integers(-15, 8),
     trouble=st.sampled_from(Trouble),
     retry_after=st.none() | st.text(max_size=20),
+)
+
+
+@QUICK
+@given(
+    answer=REPLIES,
     ending=st.sampled_from([Ending.EXITED, Ending.STALLED, Ending.TIMED_OUT, Ending.CUT_SHORT]),
     finding=st.sampled_from(Finding),
 )
 def test_every_answer_has_a_class_and_a_reason(
-    status: int | None,
-    exit_code: int,
-    trouble: Trouble,
-    retry_after: str | None,
-    ending: Ending,
-    finding: Finding,
+    answer: Reply, ending: Ending, finding: Finding
 ) -> None:
     """No combination raises or leaves a person without a word; broken is not decided here."""
-    answer = reply(status, exit_code=exit_code, trouble=trouble, retry_after=retry_after)
-
     failure = classify(answer, about(ending=ending, finding=finding, size=10))
 
     assert failure.reason

@@ -1,0 +1,218 @@
+"""The ledger: what is written stays, and what cannot be read costs no data."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from wgetpool.ledger import CHUNK, SCHEMA_VERSION, Ledger, LedgerError, open_ledger, read_all
+from wgetpool.model import FileRecord
+
+FULL = FileRecord(
+    name="train/ä ?#'%.tar",
+    state="done",
+    size=2**40,
+    inode=2**40 + 1,
+    proof=("size", "sha256"),
+    attempts=3,
+    reason="it's been slow",
+    class_="transient",
+    seconds=2.5,
+    finished="2026-03-01T12:00:00+00:00",
+)
+BARE = FileRecord(name="b", state="pending")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A ledger in a folder whose name is no good URI."""
+    folder = tmp_path / "my data #1?a=%41"
+    folder.mkdir()
+    return folder / "ledger.sqlite3"
+
+
+@pytest.fixture
+def ledger(path: Path) -> Iterator[Ledger]:
+    with closing(Ledger(path)) as opened:
+        yield opened
+
+
+def write(path: Path, *records: FileRecord) -> None:
+    with closing(Ledger(path)) as ledger:
+        ledger.record(records)
+
+
+def test_what_is_recorded_survives_a_reopening(path: Path) -> None:
+    """Every field comes back as it was."""
+    write(path, FULL, BARE)
+
+    with closing(Ledger(path)) as ledger:
+        found = ledger.find(["b", FULL.name, "never seen"])
+
+    assert found == {FULL.name: FULL, "b": BARE}
+
+
+def test_a_later_record_replaces_an_earlier_one(ledger: Ledger) -> None:
+    """One row a name: the last word."""
+    ledger.record([BARE])
+    ledger.record([FileRecord(name="b", state="failed", reason="404")])
+
+    assert ledger.find(["b"])["b"].state == "failed"
+
+
+def test_more_names_than_a_query_takes_are_found(ledger: Ledger) -> None:
+    """SQLite limits the values of one statement, a survey does not."""
+    names = [f"{number:05}.tar" for number in range(2 * CHUNK + 1)]
+    ledger.record(FileRecord(name=name, state="done") for name in names)
+
+    assert set(ledger.find(names)) == set(names)
+    assert ledger.find([]) == {}
+
+
+def test_a_transaction_is_all_or_nothing(ledger: Ledger) -> None:
+    """What fails in the middle leaves nothing behind, and the ledger usable."""
+    with pytest.raises(RuntimeError, match="in the middle"), ledger.transaction():
+        ledger.record([BARE])
+        raise RuntimeError("in the middle")
+
+    ledger.record([FULL])
+
+    assert set(ledger.find(["b", FULL.name])) == {FULL.name}
+
+
+def test_a_commit_survives_a_power_cut(ledger: Ledger) -> None:
+    """On the disk when the transaction ends: FULL syncs the emptied journal, NORMAL does not, and
+    a journal that comes back rolls the commit back.
+    """
+    (level,) = ledger._db.execute("PRAGMA synchronous").fetchone()
+    (journal,) = ledger._db.execute("PRAGMA journal_mode").fetchone()
+
+    assert journal != "wal"
+    assert level >= 2
+
+
+def test_the_schema_has_a_version(path: Path) -> None:
+    """A later wgetpool can tell what it opens."""
+    write(path)
+
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+
+
+def test_the_ledger_of_a_newer_wgetpool_is_set_aside_whole(path: Path) -> None:
+    """It is not read, not changed, and a sentence says where it is."""
+    write(path, FULL)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    before = path.read_bytes()
+
+    ledger, warning = open_ledger(path)
+
+    with closing(ledger):
+        assert ledger.find([FULL.name]) == {}
+    assert warning is not None
+    assert "newer wgetpool" in warning
+    assert path.with_name("ledger.unreadable").read_bytes() == before
+
+
+@pytest.mark.parametrize("junk", [b"no database" * 100, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_a_ledger_that_cannot_be_read_is_set_aside(path: Path, junk: bytes) -> None:
+    """Losing it loses no data: it is begun anew, kept, and said."""
+    path.write_bytes(junk)
+
+    ledger, warning = open_ledger(path)
+    with closing(ledger):
+        ledger.record([BARE])
+
+    assert warning is not None
+    assert "ledger.unreadable" in warning
+    assert path.with_name("ledger.unreadable").read_bytes() == junk
+    assert list(read_all(path)) == [BARE]
+
+
+def test_a_ledger_that_is_torn_inside_is_set_aside_too(path: Path) -> None:
+    """A good first page shows nothing of the others."""
+    write(path, *(FileRecord(name=f"{number:05}", state="done") for number in range(2000)))
+    data = path.read_bytes()
+    path.write_bytes(data[:4096] + b"\xff" * (len(data) - 4096))
+
+    ledger, warning = open_ledger(path)
+
+    with closing(ledger):
+        assert warning is not None
+        assert ledger.find(["00001"]) == {}
+
+
+def test_a_good_ledger_is_opened_without_a_word(path: Path) -> None:
+    """No message where there is nothing to say, new or old."""
+    for _ in range(2):
+        ledger, warning = open_ledger(path)
+        ledger.close()
+
+        assert warning is None
+
+
+def test_a_locked_ledger_is_not_thrown_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run's long transaction is no fault of the file."""
+    monkeypatch.setattr("wgetpool.ledger.BUSY_TIMEOUT", 0.0)
+    write(path, FULL)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+
+        with pytest.raises(LedgerError, match="locked"):
+            open_ledger(path)
+
+    assert list(read_all(path)) == [FULL]
+
+
+def test_two_runs_write_to_one_ledger(path: Path) -> None:
+    """Each through its own connection; both see what the other has recorded."""
+    with closing(Ledger(path)) as one, closing(Ledger(path)) as other:
+        one.record([FULL])
+        other.record([BARE])
+
+        assert set(one.find([FULL.name, "b"])) == set(other.find([FULL.name, "b"]))
+
+
+def test_an_onlooker_reads_while_a_run_writes(path: Path, ledger: Ledger) -> None:
+    """It sees what was committed, and holds nobody up."""
+    ledger.record([FULL])
+    with ledger.transaction():
+        ledger.record([BARE])
+
+        seen = list(read_all(path))
+
+    assert seen == [FULL]
+    assert list(read_all(path)) == [BARE, FULL]  # by name
+
+
+def test_an_onlooker_makes_nothing(path: Path) -> None:
+    """Where there is no ledger there is none afterwards."""
+    with pytest.raises(LedgerError):
+        read_all(path)
+
+    assert list(path.parent.iterdir()) == []
+
+
+def test_an_onlooker_reads_after_a_writer_was_killed_in_its_commit(path: Path) -> None:
+    """A journal that is left behind is not the onlooker's fault: it sees the last good state."""
+    write(path, FULL, *(FileRecord(name=f"{number:05}", state="done") for number in range(2000)))
+    crashed = path.with_name("crashed.sqlite3")
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("PRAGMA journal_mode = TRUNCATE")
+        writer.execute("PRAGMA cache_size = 5")
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("UPDATE files SET reason = 'half done'")
+        for suffix in ("", "-journal"):  # what a SIGKILL leaves at this instant
+            (path.parent / (crashed.name + suffix)).write_bytes(
+                (path.parent / (path.name + suffix)).read_bytes()
+            )
+        writer.execute("ROLLBACK")
+
+    seen = {record.name: record for record in read_all(crashed)}
+
+    assert seen[FULL.name] == FULL

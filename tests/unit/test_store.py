@@ -1,0 +1,227 @@
+"""DIR as a place: its paths and modes, folders that lead out of it, the locks of runs."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wgetpool.errors import MachineError
+from wgetpool.store import RunLock, Store, is_locked
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path / "data")
+    made.make()
+    return made
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """A user who takes nothing away."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_everything_of_a_file_has_its_place() -> None:
+    """The file and its part side by side; the rest under .wgetpool."""
+    store = Store(Path("/data"))
+
+    assert store.final("train/a.tar") == Path("/data/train/a.tar")
+    assert store.part("train/a.tar") == Path("/data/train/a.tar.part")
+    assert store.rejected("train/a.tar") == Path("/data/.wgetpool/rejected/train/a.tar")
+    assert store.ledger == Path("/data/.wgetpool/ledger.sqlite3")
+    assert store.record("train/a.tar").parent == Path("/data/.wgetpool/parts")
+
+
+def test_the_record_of_a_long_name_has_a_short_one() -> None:
+    """A name may be as long as the file system allows; each has a record of its own."""
+    store = Store(Path("/data"))
+    names = ["ä" * 120, "ä" * 119 + "a", "a/b", "a", "a.part"]
+
+    records = {store.record(name).name for name in names}
+
+    assert len(records) == len(names)
+    assert max(map(len, records)) < 100
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_the_state_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    """Mode 0700, whatever the umask: the state is nobody else's business."""
+    store = Store(tmp_path / "data")
+
+    store.make()
+
+    folders = [store.state, *(path for path in store.state.iterdir() if path.is_dir())]
+    assert {mode(folder) for folder in folders} == {0o700}
+    assert mode(store.directory) == 0o777
+
+
+def test_a_state_folder_that_was_open_is_closed(tmp_path: Path) -> None:
+    """Mode 0700 holds for one that somebody has made before, too."""
+    store = Store(tmp_path)
+    store.state.mkdir(mode=0o755)
+
+    store.make()
+
+    assert mode(store.state) == 0o700
+
+
+def test_making_dir_again_changes_nothing(store: Store) -> None:
+    """And leaves no probe behind."""
+    store.ledger.write_bytes(b"kept")
+
+    store.make()
+
+    assert store.ledger.read_bytes() == b"kept"
+    assert [path.name for path in store.state.iterdir() if path.is_file()] == ["ledger.sqlite3"]
+
+
+def test_a_dir_that_cannot_be_made_is_said_in_one_sentence(tmp_path: Path) -> None:
+    """What, where, and what to do."""
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(MachineError, match=r"file/data cannot be written.*-o"):
+        Store(tmp_path / "file" / "data").make()
+
+
+# ---------------------------------------------------------------- folders in names
+
+
+def test_a_name_with_folders_gets_them(store: Store) -> None:
+    """Made where they are missing."""
+    store.make_folder("a/b/c.tar")
+    store.make_folder("a/b/d.tar")
+    store.make_folder("e.tar")
+
+    assert (store.directory / "a" / "b").is_dir()
+
+
+def test_a_link_inside_dir_may_stand_for_a_folder(store: Store) -> None:
+    """It does not lead out of DIR."""
+    (store.directory / "real").mkdir()
+    (store.directory / "link").symlink_to("real")
+
+    store.make_folder("link/sub/a.tar")
+
+    assert (store.directory / "real" / "sub").is_dir()
+
+
+def test_dir_itself_may_be_a_link(store: Store, tmp_path: Path) -> None:
+    """What the user names is where it goes."""
+    (tmp_path / "link").symlink_to(store.directory)
+
+    Store(tmp_path / "link").make_folder("sub/a.tar")
+
+    assert (store.directory / "sub").is_dir()
+
+
+@pytest.mark.parametrize("name", ["link/a.tar", "link/sub/a.tar", "link/sub/deep/a.tar"])
+def test_a_link_out_of_dir_is_refused_before_anything_is_made(
+    store: Store, tmp_path: Path, name: str
+) -> None:
+    """A name never leaves DIR: not for a file, and not for a folder either."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (store.directory / "link").symlink_to(outside)
+
+    with pytest.raises(NotADirectoryError, match="link out of DIR"):
+        store.make_folder(name)
+
+    assert list(outside.iterdir()) == []
+
+
+def test_a_link_that_leads_nowhere_is_refused(store: Store, tmp_path: Path) -> None:
+    """The folder that it names is not made."""
+    (store.directory / "link").symlink_to(tmp_path / "nowhere")
+
+    with pytest.raises(OSError, match=r"."):
+        store.make_folder("link/a.tar")
+
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_file_where_a_folder_should_be_is_refused(store: Store) -> None:
+    """One of the two names cannot be had."""
+    (store.directory / "a").write_bytes(b"a file")
+
+    with pytest.raises(OSError, match="a"):
+        store.make_folder("a/b.tar")
+
+
+# ---------------------------------------------------------------- the locks of runs
+
+
+def test_a_live_run_is_told_from_a_dead_one(store: Store) -> None:
+    """Alive is who holds its lock."""
+    (store.runs / "dead").write_text("4711\n")
+    lock = RunLock(store, "alive")
+
+    assert (store.live_runs(), store.dead_runs()) == (["alive"], ["dead"])
+
+    lock.release()
+    store.forget_run("dead")
+    assert (store.live_runs(), store.dead_runs()) == ([], [])
+
+
+def test_a_run_whose_program_is_gone_is_dead(store: Store) -> None:
+    """The system gives the lock back with the last descriptor: no pid is believed."""
+    lock = RunLock(store, "killed")
+
+    os.close(lock._descriptor)
+
+    assert store.dead_runs() == ["killed"]
+
+
+def test_a_lock_has_no_name_before_it_is_held(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sees the name sees the lock: a run that begins is never taken for a dead one."""
+    seen: list[bool] = []
+    rename = Path.rename
+
+    def look_then_rename(path: Path, target: Path) -> Path:
+        seen.append(is_locked(path))
+        assert store.live_runs() == store.dead_runs() == []
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", look_then_rename)
+    RunLock(store, "new").release()
+
+    assert seen == [True]
+
+
+def test_no_child_inherits_the_lock_of_a_run(store: Store) -> None:
+    """An orphaned wget does not keep its run alive."""
+    lock = RunLock(store, "r1")
+
+    assert not os.get_inheritable(lock._descriptor)
+
+    lock.release()
+
+
+def test_looking_does_not_lock(store: Store) -> None:
+    """Two that look at once see the same, and a lock is not lost by it."""
+    lock = RunLock(store, "r1")
+
+    looks = [is_locked(store.runs / "r1") for _ in range(3)]
+    lock.release()
+
+    assert looks == [True, True, True]
+    assert not is_locked(store.runs / "r1")
+
+
+def test_a_run_may_be_forgotten_twice(store: Store) -> None:
+    """Two runs that clean up after the same dead one do not stumble."""
+    store.forget_run("gone")
+
+    assert Store(store.directory / "none").dead_runs() == []
