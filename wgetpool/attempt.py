@@ -113,7 +113,7 @@ class _Attempt:
         try:
             child = launch(command)
         except OSError as error:
-            self.part.settle()
+            self.part.put_back()
             return self._outcome(Ending.NOT_STARTED, failure=_launch_failure(error))
         try:
             watched = self._watch(child)
@@ -168,7 +168,7 @@ class _Attempt:
             if not watched.accepted:
                 self.part.accept(reply.head.remote, self.entry.url.path)
         elif self.offset:
-            self.part.settle()
+            self.part.put_back()
         else:
             self.part.cut_at(0)
         if watched.ending is Ending.STOPPED:

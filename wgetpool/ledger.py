@@ -44,10 +44,13 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
         self._db.execute("PRAGMA journal_mode = TRUNCATE")
-        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute("PRAGMA synchronous = FULL")
         self._migrate()
 
     def _migrate(self) -> None:
+        (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
         with self.transaction():
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             if version == 0:
@@ -110,10 +113,10 @@ def open_ledger(path: Path) -> tuple[Ledger, str | None]:
 
 
 def read_all(path: Path) -> Iterator[FileRecord]:
-    """All records by name, for onlookers: takes no lock for longer than it reads, writes
-    nothing.
+    """All records by name, for onlookers: takes no lock for longer than it reads, and changes
+    nothing, but for rolling back what a killed writer left half done.
     """
-    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT)
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT)
     try:
         rows = db.execute(f"SELECT {COLUMNS} FROM files ORDER BY name").fetchall()  # noqa: S608
     finally:

@@ -15,9 +15,9 @@ import fcntl
 import json
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -119,16 +119,27 @@ class Part:
         return os.fstat(self.descriptor).st_ino
 
     def settle(self) -> None:
-        """Closes an open cut. Bytes behind it that begin with those taken stay; anything else is
-        put back as it was.
+        """Closes a cut that a killed attempt left open. What came behind it stays when it begins
+        with the bytes that were taken, and these mean something; otherwise the part is put back
+        as it was.
         """
+        if self.record.cut is not None:
+            same, uniform = self.compare()
+            if same and not uniform:
+                self._save(replace(self.record, cut=None))
+            else:
+                self.put_back()
+
+    def put_back(self) -> None:
+        """Closes an open cut: the bytes that were taken are on the disk again, and nothing else."""
         cut = self.record.cut
         if cut is None:
             return
-        if self.compare()[0] is not True and self.length() >= cut.offset:
+        if self.length() >= cut.offset:
             os.pwrite(self.descriptor, cut.taken, cut.offset)
             os.ftruncate(self.descriptor, cut.offset + len(cut.taken))
-        self._save(Record(self.name, self.record.url_path, self.record.remote))
+            os.fsync(self.descriptor)
+        self._save(replace(self.record, cut=None))
 
     def cut_at(self, offset: int) -> None:
         """Takes the bytes from `offset` on off the part; 0 starts it anew. The record is on the
@@ -139,8 +150,7 @@ class Part:
             self.forget()
             return
         taken = os.pread(self.descriptor, OVERLAP, offset)
-        cut = Cut(offset, taken)
-        self._save(Record(self.name, self.record.url_path, self.record.remote, cut), durable=True)
+        self._save(replace(self.record, cut=Cut(offset, taken)), durable=True)
         os.ftruncate(self.descriptor, offset)
 
     def compare(self) -> tuple[bool | None, bool]:
@@ -263,9 +273,25 @@ def publish(
                 done[whole.name] = None
             except OSError as error:
                 done[whole.name] = error
-        for folder in {part.path.parent for _, part in held}:
-            sync_folder(folder)
+        renamed = [whole.name for whole, _ in held if done[whole.name] is None]
+        done |= _sync_folders(store, renamed)
     return done
+
+
+def _sync_folders(store: Store, names: Iterable[str]) -> dict[str, OSError | None]:
+    """Makes the renames survive a power cut, and the folders in DIR that were made for them."""
+    errors: dict[Path, OSError | None] = {}
+
+    def error_of(folder: Path) -> OSError | None:
+        if folder not in errors:
+            try:
+                sync_folder(folder)
+                errors[folder] = None
+            except OSError as error:
+                errors[folder] = error
+        return errors[folder]
+
+    return {name: next(filter(None, map(error_of, store.folders_of(name))), None) for name in names}
 
 
 def _reclaim(store: Store, whole: WholePart) -> Part:

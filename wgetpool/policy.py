@@ -200,8 +200,10 @@ def classify(reply: Reply, about: Circumstances) -> Failure:
         return Failure(kind=kind, reason=reason, status=reply.head.status if reply.head else None)
     if reply.trouble is Trouble.CANNOT_WRITE:
         return Failure(kind=FailureClass.LOCAL, reason=f"{reply.trouble}: {reply.detail or 'wget'}")
-    if reply.head is not None and not 200 <= reply.head.status < 300:
-        return _classify_status(reply, reply.head, about)
+    if reply.head is not None and (
+        reply.head.status >= 400 or (reply.head.status >= 300 and reply.trouble is Trouble.OTHER)
+    ):
+        return _classify_status(reply.head, about)
     return _classify_silence(reply, about)
 
 
@@ -219,7 +221,7 @@ def _stall_reason(limits: Limits) -> str:
     return f"stalled: no new byte for {limits.stall_timeout:g} s"
 
 
-def _classify_status(reply: Reply, head: Head, about: Circumstances) -> Failure:
+def _classify_status(head: Head, about: Circumstances) -> Failure:
     reason = f"HTTP {head.status} {head.reason}".strip()
     kind = FailureClass.PERMANENT
     if (
@@ -231,10 +233,6 @@ def _classify_status(reply: Reply, head: Head, about: Circumstances) -> Failure:
         kind = FailureClass.TRANSIENT
     elif head.status in EXPIRY_STATUS and _has_expired(about.url, about.now):
         kind, reason = FailureClass.EXPIRED, f"{reason}: the link has expired"
-    elif reply.trouble is Trouble.REDIRECTS:
-        reason = str(Trouble.REDIRECTS)
-    elif head.status < 400 and reply.trouble not in (Trouble.TLS, Trouble.NONE, Trouble.OTHER):
-        kind, reason = FailureClass.TRANSIENT, f"after a redirect: {reply.trouble}"
     elif head.status == 401:
         reason = f"{reason}: {Trouble.AUTHENTICATION}"
     return Failure(
@@ -245,19 +243,23 @@ def _classify_status(reply: Reply, head: Head, about: Circumstances) -> Failure:
     )
 
 
+_TROUBLE_KINDS = {
+    Trouble.TLS: FailureClass.PERMANENT,
+    Trouble.AUTHENTICATION: FailureClass.PERMANENT,
+    Trouble.REDIRECTS: FailureClass.PERMANENT,
+    Trouble.USAGE: FailureClass.LOCAL,
+}
+
+
 def _classify_silence(reply: Reply, about: Circumstances) -> Failure:
-    """No error status: the answer was good but not whole, or there was none."""
-    kind = FailureClass.TRANSIENT
+    """No error status: the answer was good but not whole, or there was none (after a redirect)."""
+    kind = _TROUBLE_KINDS.get(reply.trouble, FailureClass.TRANSIENT)
     status = reply.head.status if reply.head else None
-    if reply.trouble in (Trouble.TLS, Trouble.AUTHENTICATION):
-        kind = FailureClass.PERMANENT
-    if reply.trouble is Trouble.USAGE:
-        kind = FailureClass.LOCAL
     if reply.trouble is not Trouble.NONE:
         reason = str(reply.trouble) + (f": {reply.detail}" if reply.detail else "")
         if status is not None and about.size is not None:
             reason += f" ({about.after:,} of {about.size:,} bytes are here)"
-    elif reply.head is None:
+    elif reply.head is None or reply.head.status >= 300:
         reason = "the answer is not HTTP"
     elif status not in (200, 206):
         reason = f"HTTP {status} {reply.head.reason}".strip() + ": the answer carries no file"
@@ -308,7 +310,7 @@ def read_http_date(text: str | None) -> datetime | None:
 
     try:
         told = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError, TypeError):
         return None
     return told.replace(tzinfo=told.tzinfo or UTC)
 

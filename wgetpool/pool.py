@@ -132,6 +132,7 @@ class Pool:
                 self._keeper.submit(self._close)
                 self._keeper.shutdown()
                 self._sampler.shutdown()
+                self._stop.close()
         return self._finish()
 
     def _is_finished(self) -> bool:

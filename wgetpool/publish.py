@@ -105,7 +105,7 @@ def look(store: Store, entry: Entry, record: FileRecord | None) -> Surveyed:
     """What stands under the entry's final name, read-only."""
     try:
         found = os.lstat(store.final(entry.name))
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # also where its folder is none: then it fails for itself, when it is tried
         gone = record is not None and record.state == "done"
         begun, _ = peek(store, entry.name, want_size=False)
         return Surveyed(entry, Presence.GONE if gone else Presence.ABSENT, begun)
@@ -137,7 +137,7 @@ def _changes(surveyed: Iterable[Surveyed], known: dict[str, FileRecord]) -> Iter
             yield FileRecord(name=one.entry.name, state="pending", size=one.entry.size)
         elif one.presence is Presence.KNOWN and record.state == "publishing":
             yield replace(record, state="done")
-        elif one.presence is not Presence.KNOWN and record.state in {"done", "failed"}:
+        elif one.presence is not Presence.KNOWN and record.state == "failed":
             yield replace(record, state="pending", reason=None, class_=None)
 
 

@@ -58,7 +58,7 @@ ALLOWED = {
 
 @dataclass(slots=True)
 class Job:
-    """A file being scheduled: `best` is the length that its part has ever had, `length` what it has."""
+    """A file being scheduled. `length` is what its part has, `best` the most that it ever had."""
 
     entry: Entry
     state: FileState = FileState.PENDING

@@ -64,6 +64,7 @@ class Store:
             self.state.mkdir(mode=0o700, exist_ok=True)
             for folder in (self.scratch, self.runs, self.state / "parts", self.state / "rejected"):
                 folder.mkdir(mode=0o700, exist_ok=True)
+            self.state.chmod(0o700)
             probe = self.state / f"probe-{os.getpid()}"
             probe.write_bytes(b"")
             probe.unlink()
@@ -80,12 +81,17 @@ class Store:
         folder = self.final(name).parent
         if folder == self.directory:
             return
-        folder.mkdir(parents=True, exist_ok=True)
         root = self.directory.resolve()
         if not folder.resolve().is_relative_to(root):
             raise NotADirectoryError(
                 errno.ENOTDIR, "a folder in its name is a symbolic link out of DIR", str(folder)
             )
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def folders_of(self, name: str) -> list[Path]:
+        """The folders that lead to the file, from its own up to DIR."""
+        folder = self.final(name).parent
+        return [folder, *folder.parents][: len(folder.relative_to(self.directory).parts) + 1]
 
     def dead_runs(self) -> list[str]:
         """The ids of runs that ended without taking back their lock: they were killed, or the

@@ -99,12 +99,17 @@ def command(
     open in the child.
     """
     return Command(
-        argv=(program, *OPTIONS, f"--timeout={timeout:g}", "-O", str(part)),
+        argv=(program, *OPTIONS, f"--timeout={_plain(timeout)}", "-O", str(part)),
         cwd=cwd,
         stdin=url.reveal().encode("utf-8", "surrogateescape") + b"\n",
         env={**environment, **ENVIRONMENT},
         keep_open=(lock,),
     )
+
+
+def _plain(seconds: float) -> str:
+    """Without an exponent: wget does not read one."""
+    return f"{seconds:.3f}".rstrip("0").rstrip(".")
 
 
 # ---------------------------------------------------------------- what it said
@@ -180,7 +185,9 @@ def read_reply(log: bytes, exit_code: int) -> Reply:
     return Reply(
         exit_code=exit_code,
         head=read_head(log),
-        trouble=_trouble(text, exit_code),
+        trouble=Trouble.CANNOT_WRITE
+        if detail and exit_code == 1  # it could not even open the part
+        else _trouble(text, exit_code),
         detail=detail[1] if detail else "",
     )
 

@@ -282,9 +282,10 @@ def test_a_url_reaches_the_server_byte_for_byte(box: Sandbox, server: FaultServe
     for target in TARGETS:
         server.serve(target, file(DATA))
 
-    box.get(box.table({f"{n}.tar": server.base + target for n, target in enumerate(TARGETS)}))
+    result = box.get(box.table({f"{n}.tar": server.base + t for n, t in enumerate(TARGETS)}))
 
-    assert sorted(request.target for request in server.requests) == sorted(TARGETS)
+    asked = sorted(request.target for request in server.requests)
+    assert asked == sorted(TARGETS), f"{server.requests} {result.story}"
     assert len(box.files()) == len(TARGETS)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 import queue
+import random
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
@@ -34,6 +35,13 @@ class FakeClock:
 
     def advance(self, seconds: float) -> None:
         self.at += seconds
+
+
+class FullJitter(random.Random):
+    """No chance: every wait is as long as it can be."""
+
+    def random(self) -> float:
+        return 1.0
 
 
 class ListReporter:
@@ -184,6 +192,10 @@ class ScriptedInbox:
         self._clock = clock
         self._items: deque[Any] = deque()
         self._due = deque(sorted(due, key=lambda row: row[0]))
+
+    def expect(self, at: float, item: Any) -> None:
+        """Has the item arrive at that instant, after all that was expected before."""
+        self._due.append((at, item))
 
     def put(self, item: Any, /) -> None:
         self._items.append(item)

@@ -22,7 +22,7 @@ from support.doubles import (
     head_206,
 )
 
-from wgetpool import process
+from wgetpool import policy, process
 from wgetpool.attempt import fetch
 from wgetpool.model import (
     Approach,
@@ -348,11 +348,12 @@ def test_too_few_bytes_to_compare_are_not_kept(stage: Stage) -> None:
     assert stage.bytes == DATA[:HALF]
 
 
-def test_a_step_back_compares_further_back(stage: Stage) -> None:
+def test_a_step_back_compares_further_back(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A torn tail is given up, what is before it is kept."""
-    old = random.Random(3).randbytes(64 * 1024**2 + 2 * OVERLAP)
+    monkeypatch.setattr(policy, "STEP", 3 * OVERLAP)
+    old = DATA[: 4 * OVERLAP]
     stage.leave(old)
-    offset = len(old) - 64 * 1024**2
+    offset = len(old) - 3 * OVERLAP
 
     outcome = stage.fetch(
         rest(old + b"more", offset, count=OVERLAP + 5), approach=Approach.STEP_BACK

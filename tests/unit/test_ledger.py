@@ -75,10 +75,14 @@ def test_more_names_than_a_query_takes_are_found(ledger: Ledger) -> None:
 
 def test_a_transaction_is_all_or_nothing(ledger: Ledger) -> None:
     """What fails in the middle leaves nothing behind, and the ledger usable."""
-    with pytest.raises(RuntimeError, match="in the middle"), ledger.transaction():
-        ledger.record([BARE])
-        raise RuntimeError("in the middle")
 
+    def fail_in_the_middle() -> None:
+        with ledger.transaction():
+            ledger.record([BARE])
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        fail_in_the_middle()
     ledger.record([FULL])
 
     assert set(ledger.find(["b", FULL.name])) == {FULL.name}

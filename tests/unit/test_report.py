@@ -452,6 +452,7 @@ class TestJson:
                 "reason": "HTTP 404",
                 "class": "permanent",
                 "attempts": 1,
+                "seconds": 0.0,
             },
             {
                 "event": "file_done",

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.doubles import FakeClock, ListReporter
+from support.doubles import FakeClock, FullJitter, ListReporter
 
 from wgetpool.model import (
     Approach,
@@ -41,13 +41,6 @@ from wgetpool.scheduler import ALLOWED, RELOOK, Job, Scheduler
 
 MIB = 1024**2
 TRANSIENT, PERMANENT = FailureClass.TRANSIENT, FailureClass.PERMANENT
-
-
-class FullJitter(random.Random):
-    """No chance: every wait is as long as it can be."""
-
-    def random(self) -> float:
-        return 1.0
 
 
 class Desk:

@@ -1,0 +1,402 @@
+"""A whole run in one thread: scripted wgets, an inbox that moves the clock, real files."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.doubles import (
+    FakeClock,
+    FullJitter,
+    InlineExecutor,
+    ListReporter,
+    Row,
+    Script,
+    ScriptedInbox,
+    ScriptedLauncher,
+    head,
+    head_200,
+)
+
+from wgetpool import attempt, pool
+from wgetpool.errors import ExitCode, MachineError
+from wgetpool.ledger import Ledger, read_all
+from wgetpool.model import (
+    AttemptFailed,
+    Command,
+    Entry,
+    Event,
+    FileDone,
+    FileFailed,
+    FileRecord,
+    FileSkipped,
+    Progress,
+    RetryPolicy,
+    RunFinished,
+    RunStarted,
+    Settings,
+    Stopping,
+    Url,
+    Warned,
+)
+from wgetpool.part import claim
+from wgetpool.pool import Pool
+from wgetpool.store import RunLock, Store
+
+DATA = b"the whole file"
+WHOLE = Script([Row(0, log=head_200(len(DATA))), Row(0.1, DATA)])
+BUSY = Script([Row(0, log=head("503 Service Unavailable"))], 8)
+MISSING = Script([Row(0, log=head("404 Not Found"))], 8)
+
+
+class Stage:
+    """A DIR for runs one after the other; each has its own reporter, inbox and launcher."""
+
+    def __init__(self, directory: Path, patch: pytest.MonkeyPatch) -> None:
+        self.store = Store(directory)
+        self.clock = FakeClock()
+        self._patch = patch
+        patch.setattr(pool, "ThreadPoolExecutor", InlineExecutor)
+
+    def prepare(self, names: Sequence[str], *scripts: Script | OSError, **settings: Any) -> Run:
+        """A run over the files of these one-letter names. A script is for an attempt."""
+        return Run(self, names, scripts, settings)
+
+    def run(self, names: Sequence[str], *scripts: Script | OSError, **settings: Any) -> Run:
+        run = self.prepare(names, *scripts, **settings)
+        run.go()
+        return run
+
+    @property
+    def records(self) -> dict[str, FileRecord]:
+        return {record.name: record for record in read_all(self.store.ledger)}
+
+    def use(self, launcher: ScriptedLauncher) -> None:
+        self._patch.setattr(pool, "fetch", partial(attempt.fetch, launch=launcher))
+
+
+class Run:
+    def __init__(
+        self,
+        stage: Stage,
+        names: Sequence[str],
+        scripts: Sequence[Script | OSError],
+        given: dict[str, Any],
+    ) -> None:
+        self.reporter = ListReporter(given.pop("progress_interval", None))
+        self.inbox = ScriptedInbox(stage.clock)
+        self.launcher = ScriptedLauncher(stage.clock, scripts)
+        self._stage = stage
+        values: dict[str, Any] = {
+            "directory": stage.store.directory,
+            "wget": "/usr/bin/wget",
+            "retry": RetryPolicy(tries=2, backoff=5.0),
+        }
+        self.pool = Pool(
+            Settings(**values | given),
+            [Entry(name, Url(f"https://e.org/{name}?sig=SECRET")) for name in names],
+            reporter=self.reporter,
+            clock=stage.clock,
+            jitter=FullJitter(),
+            workers=InlineExecutor(),
+            inbox=self.inbox,
+        )
+
+    def go(self) -> RunFinished:
+        self._stage.use(self.launcher)
+        return self.pool.run()
+
+    @property
+    def finished(self) -> RunFinished:
+        (event,) = self.reporter.of(RunFinished)
+        return event
+
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        end = self.finished
+        return end.done, end.skipped, end.failed, end.left
+
+    def names(self, kind: type[Event]) -> list[str]:
+        return [getattr(event, "name", "") for event in self.reporter.of(kind)]
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    made = Stage(tmp_path / "data", monkeypatch)
+    yield made
+    if made.store.directory.is_dir():
+        assert made.store.live_runs() == [], "a run that ended holds its lock"
+
+
+def test_a_run_ends_when_every_file_is_whole(stage: Stage) -> None:
+    """Exit code 0, the counts, and every file under its name."""
+    run = stage.run("abc", WHOLE)
+
+    assert run.counts == (3, 0, 0, 0)
+    assert run.finished.exit_code == ExitCode.WHOLE
+    assert run.finished.bytes == 3 * len(DATA)
+    assert isinstance(run.reporter.events[0], RunStarted)
+    assert sorted(run.names(FileDone)) == ["a", "b", "c"]
+    assert [stage.store.final(name).read_bytes() for name in "abc"] == [DATA] * 3
+    assert {record.state for record in stage.records.values()} == {"done"}
+
+
+def test_an_empty_selection_is_whole(stage: Stage) -> None:
+    """There is nothing to do, and it is done."""
+    assert stage.run("", WHOLE).finished.exit_code == ExitCode.WHOLE
+
+
+def test_a_second_run_asks_nobody(stage: Stage) -> None:
+    """What the ledger knows is skipped without a request."""
+    stage.run("ab", WHOLE)
+
+    again = stage.run("ab", WHOLE)
+
+    assert again.counts == (0, 2, 0, 0)
+    assert again.launcher.commands == []
+    assert {event.why for event in again.reporter.of(FileSkipped)} == {"known"}
+
+
+def test_a_file_that_waits_does_not_hold_up_the_others(stage: Stage) -> None:
+    """The second is done before the first is tried again, with one worker."""
+    run = stage.run("ab", BUSY, WHOLE, workers=1)
+
+    assert run.names(FileDone) == ["b", "a"]
+    assert [event.attempts for event in run.reporter.of(FileDone)] == [1, 2]
+    assert run.finished.exit_code == ExitCode.WHOLE
+
+
+def test_a_file_that_fails_fails_the_run(stage: Stage) -> None:
+    """Exit code 1, the others whole, the reason in the ledger."""
+    run = stage.run("ab", MISSING, WHOLE)
+
+    assert run.counts == (1, 0, 1, 0)
+    assert run.finished.exit_code == ExitCode.FAILED
+    record = stage.records["a"]
+    assert (record.state, record.class_, record.attempts) == ("failed", "permanent", 1)
+    assert record.reason is not None
+    assert "404" in record.reason
+
+
+def test_a_file_that_failed_is_tried_by_the_next_run(stage: Stage) -> None:
+    """And its failure is forgotten when it is whole."""
+    stage.run("a", MISSING)
+
+    run = stage.run("a", WHOLE)
+
+    assert run.counts == (1, 0, 0, 0)
+    assert (stage.records["a"].state, stage.records["a"].reason) == ("done", None)
+
+
+def test_tries_end_a_file_that_never_gets_on(stage: Stage) -> None:
+    """Two tries, one wait in between."""
+    run = stage.run("a", BUSY)
+
+    failures = run.reporter.of(AttemptFailed)
+    assert [event.retry_in is None for event in failures] == [False, True]
+    assert run.names(FileFailed) == ["a"]
+
+
+def test_this_machines_trouble_ends_the_run(stage: Stage) -> None:
+    """Exit code 3; what was not started is left, not failed."""
+    gone = OSError(errno.ENOENT, os.strerror(errno.ENOENT), "/usr/bin/wget")
+
+    run = stage.run("abc", gone, workers=1)
+
+    assert run.counts == (0, 0, 1, 2)
+    assert run.finished.exit_code == ExitCode.MACHINE
+    assert len(run.launcher.commands) == 1
+
+
+def test_a_dir_that_cannot_be_made_is_this_machines_trouble(stage: Stage) -> None:
+    """Raised, for the command line to say."""
+    stage.store.directory.write_bytes(b"a file")
+
+    with pytest.raises(MachineError, match="cannot be written"):
+        stage.run("a", WHOLE)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_run_with_its_code(stage: Stage, number: signal.Signals) -> None:
+    """What waits is left; nothing new starts; 128 + the signal."""
+    run = stage.prepare("ab", BUSY, workers=1)
+    run.inbox.expect(stage.clock.now() + 0.5, (run.pool._on_signal, number))
+
+    run.go()
+
+    assert run.finished.exit_code == 128 + number
+    assert run.counts == (0, 0, 0, 2)
+    assert run.reporter.of(Stopping) == [Stopping(reason=number.name)]
+    assert stage.clock.now() < 1010
+
+
+def test_a_run_that_was_stopped_goes_on_where_it_was(stage: Stage) -> None:
+    """The same command again: the part is continued, the rest fetched."""
+    run = stage.prepare("a", BUSY)
+    run.inbox.expect(stage.clock.now() + 0.5, (run.pool._on_signal, signal.SIGTERM))
+    run.go()
+
+    again = stage.run("a", WHOLE)
+
+    assert again.counts == (1, 0, 0, 0)
+
+
+def test_files_that_were_moved_on_are_fetched_again_and_said_once(stage: Stage) -> None:
+    """One message with the number."""
+    stage.run("abc", WHOLE)
+    for name in "ab":
+        stage.store.final(name).unlink()
+
+    run = stage.run("abc", WHOLE)
+
+    assert run.counts == (2, 1, 0, 0)
+    assert [event.message for event in run.reporter.of(Warned)] == [
+        "2 files that had been fetched are no longer there: fetched again (or --skip-gone)"
+    ]
+
+
+def test_files_that_were_moved_on_are_left_out_in_every_run(stage: Stage) -> None:
+    """--skip-gone: not only the first time."""
+    stage.run("ab", WHOLE)
+    stage.store.final("a").unlink()
+
+    runs = [stage.run("ab", WHOLE, skip_gone=True) for _ in range(3)]
+
+    assert [run.counts for run in runs] == [(0, 2, 0, 0)] * 3
+    assert [run.launcher.commands for run in runs] == [[]] * 3
+
+
+def test_a_run_waits_for_the_files_of_another_one(stage: Stage) -> None:
+    """It looks again until the other lets go, then it fetches them itself."""
+    stage.store.make()
+    held = claim(stage.store, "a")
+    assert held is not None
+    run = stage.prepare("ab", WHOLE)
+    run.inbox.expect(stage.clock.now() + 60, (lambda _: held.__exit__(None, None, None), None))
+
+    run.go()
+
+    assert run.names(FileDone) == ["b", "a"]
+    assert run.counts == (2, 0, 0, 0)
+    assert [event.attempts for event in run.reporter.of(FileDone)] == [1, 1]
+
+
+def test_a_file_that_another_run_has_made_whole_is_skipped(stage: Stage) -> None:
+    """Whoever fetched it: the run ends with 0."""
+    stage.store.make()
+    held = claim(stage.store, "a")
+    assert held is not None
+    run = stage.prepare("a", WHOLE)
+
+    def finish(_: object) -> None:
+        os.write(held.descriptor, DATA)
+        held.path.rename(stage.store.final("a"))
+        record = FileRecord(name="a", state="done", size=len(DATA), inode=held.inode())
+        with closing(Ledger(stage.store.ledger)) as ledger:
+            ledger.record([record])
+        held.__exit__(None, None, None)
+
+    run.inbox.expect(stage.clock.now() + 60, (finish, None))
+    run.go()
+
+    assert run.counts == (0, 1, 0, 0)
+    assert run.finished.exit_code == ExitCode.WHOLE
+    assert run.launcher.commands == []
+
+
+def test_a_bug_ends_the_run_and_is_not_hidden(stage: Stage) -> None:
+    """What is not expected comes out of `run`; the lock of the run is given back."""
+    run = stage.prepare("a", WHOLE)
+
+    def fail(_: Command) -> Any:
+        raise ValueError("a bug")
+
+    run.launcher = ScriptedLauncher(stage.clock, [fail])
+
+    with pytest.raises(ValueError, match="a bug"):
+        run.go()
+
+
+def test_the_lock_of_a_dead_run_is_taken_away(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its wgets are ended first, and that is said; a live run's lock stays."""
+    stage.store.make()
+    (stage.store.runs / "dead").write_text("1\n")
+    alive = RunLock(stage.store, "alive")
+    ended: list[object] = []
+
+    def end_orphans(runs: object) -> int:
+        ended.append(runs)
+        return 2
+
+    monkeypatch.setattr("wgetpool.process.end_orphans", end_orphans)
+
+    run = stage.run("a", WHOLE)
+
+    assert ended == [frozenset({"dead"})]
+    assert "2 wgets" in run.reporter.of(Warned)[0].message
+    assert (stage.store.dead_runs(), stage.store.live_runs()) == ([], ["alive"])
+    alive.release()
+
+
+def test_a_ledger_that_was_set_aside_is_said(stage: Stage) -> None:
+    """And the run goes on."""
+    stage.store.make()
+    stage.store.ledger.write_bytes(b"junk" * 100)
+
+    run = stage.run("a", WHOLE)
+
+    assert "set aside" in run.reporter.of(Warned)[0].message
+    assert run.counts == (1, 0, 0, 0)
+
+
+def test_more_files_than_a_group_and_a_survey_take_all_come(stage: Stage) -> None:
+    """Chunks of the survey and groups of publishing leave nobody behind."""
+    names = [f"{number:03}" for number in range(pool.GROUP * 2 + 5)]
+
+    run = stage.run(names, WHOLE, workers=16)
+
+    assert run.counts == (len(names), 0, 0, 0)
+    assert set(run.names(FileDone)) == set(names)
+
+
+def test_no_event_and_no_record_holds_a_query(stage: Stage) -> None:
+    """Neither what is said nor what is kept, failures included."""
+    loop = (
+        "  HTTP/1.1 302 Found\n  Location: https://e.org/a?sig=SECRET\n20 redirections exceeded.\n"
+    )
+
+    run = stage.run("ab", Script([Row(0, log=loop)], 8), WHOLE)
+
+    files = [path for path in stage.store.state.rglob("*") if path.is_file()]
+    assert "SECRET" not in repr(run.reporter.events)
+    assert not any(b"SECRET" in path.read_bytes() for path in files)
+
+
+def test_progress_is_told_while_nothing_else_happens(stage: Stage) -> None:
+    """Once an interval, by the clock; the waiting file is in it."""
+    run = stage.run("a", BUSY, WHOLE, progress_interval=1.0)
+
+    samples = run.reporter.of(Progress)
+    assert 4 <= len(samples) <= 8
+    assert [row.name for row in samples[0].waiting] == ["a"]
+    assert [each.seconds for each in samples] == sorted(each.seconds for each in samples)
+
+
+def test_every_descriptor_of_a_run_is_closed(stage: Stage) -> None:
+    """A script may call it again and again."""
+    stage.run("a", WHOLE)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+
+    for _ in range(3):
+        stage.run("a", WHOLE)
+
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
