@@ -42,10 +42,15 @@ class Ledger:
     """An open ledger. Raises sqlite3.Error where the file cannot be used."""
 
     def __init__(self, path: Path) -> None:
+        path.touch(mode=0o600)
         self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = TRUNCATE")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._migrate()
+        try:
+            self._db.execute("PRAGMA journal_mode = TRUNCATE")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._migrate()
+        except BaseException:
+            self._db.close()
+            raise
 
     def _migrate(self) -> None:
         (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()

@@ -190,6 +190,7 @@ class Approach(Enum):
 
     CONTINUE = auto()  # compare the last bytes, go on behind them
     STEP_BACK = auto()  # the last bytes differed: compare further back
+    STEPPED_BACK = auto()  # and nobody answered: the part ends further back now, compare there
     RESTART = auto()  # nothing of the part can be used
 
 

@@ -269,8 +269,9 @@ def publish(
         for whole, part in held:
             try:
                 _rename(part.path, store.final(whole.name))
-                part.forget()
                 done[whole.name] = None
+                with suppress(OSError):
+                    part.forget()
             except OSError as error:
                 done[whole.name] = error
         renamed = [whole.name for whole, _ in held if done[whole.name] is None]

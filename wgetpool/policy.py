@@ -51,7 +51,7 @@ def plan_offset(length: int, *, approach: Approach, listed_size: int | None) -> 
     """
     if approach is Approach.RESTART or (listed_size is not None and length > listed_size):
         return 0
-    back = OVERLAP if approach is Approach.CONTINUE else STEP
+    back = STEP if approach is Approach.STEP_BACK else OVERLAP
     return max(length - back, 0)
 
 
@@ -119,7 +119,7 @@ def next_approach(approach: Approach, finding: Finding) -> Approach:
     """
     match finding:
         case Finding.NOTHING:
-            return approach
+            return Approach.STEPPED_BACK if approach is Approach.STEP_BACK else approach
         case Finding.FITS:
             return Approach.CONTINUE
         case Finding.DIFFERS if approach is Approach.CONTINUE:
@@ -199,7 +199,9 @@ def classify(reply: Reply, about: Circumstances) -> Failure:
     if reason := _FINDING_REASONS.get(about.finding):
         return Failure(kind=kind, reason=reason, status=reply.head.status if reply.head else None)
     if reply.trouble is Trouble.CANNOT_WRITE:
-        return Failure(kind=FailureClass.LOCAL, reason=f"{reply.trouble}: {reply.detail or 'wget'}")
+        too_large = reply.detail == "File too large"  # for this file system: others may fit
+        kind = FailureClass.PERMANENT if too_large else FailureClass.LOCAL
+        return Failure(kind=kind, reason=f"{reply.trouble}: {reply.detail or 'wget'}")
     if reply.head is not None and (
         reply.head.status >= 400 or (reply.head.status >= 300 and reply.trouble is Trouble.OTHER)
     ):

@@ -9,6 +9,7 @@ on the disk.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable, Sequence
@@ -65,6 +66,8 @@ class Publisher:
                 self._ledger.record(_changes(surveyed, known))
         except LedgerError as error:
             raise _unusable(self._store, error) from error
+        except OSError as error:
+            raise MachineError(f"{error.filename} cannot be read: {error.strerror}.") from error
         return surveyed
 
     def publish(
@@ -101,11 +104,17 @@ class Publisher:
         return told.timestamp() if told else None
 
 
+# What says that there is no such file. Where its folder is none, it fails for itself when tried.
+_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+
+
 def look(store: Store, entry: Entry, record: FileRecord | None) -> Surveyed:
     """What stands under the entry's final name, read-only."""
     try:
         found = os.lstat(store.final(entry.name))
-    except OSError:  # also where its folder is none: then it fails for itself, when it is tried
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise
         gone = record is not None and record.state == "done"
         begun, _ = peek(store, entry.name, want_size=False)
         return Surveyed(entry, Presence.GONE if gone else Presence.ABSENT, begun)

@@ -304,7 +304,7 @@ def test_a_range_that_is_ignored_ends_the_attempt_within_a_tick(stage: Stage) ->
     ("script", "finding"),
     [
         (rest(OTHER + b"x", BACK), Finding.CHANGED),
-        (rest(DATA, BACK, MONDAY, etag='"v2"'), Finding.CHANGED),
+        (rest(DATA, BACK, TUESDAY, etag='"v2"'), Finding.CHANGED),
         (rest(DATA, BACK, TUESDAY, etag=None), Finding.CHANGED),
         (rest(OTHER, BACK, MONDAY), Finding.DIFFERS),
         (rest(DATA[: HALF - 1], BACK), Finding.LONGER),
@@ -361,6 +361,24 @@ def test_a_step_back_compares_further_back(stage: Stage, monkeypatch: pytest.Mon
 
     assert outcome.finding is Finding.FITS
     assert stage.bytes == old[: offset + OVERLAP + 5]
+
+
+def test_a_step_back_that_nobody_answers_is_made_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One step back: a server that is down meanwhile does not take the part to pieces."""
+    monkeypatch.setattr(policy, "STEP", 2 * OVERLAP)
+    stage.leave(DATA[: 4 * OVERLAP])
+    refused = Script([Row(0, log="failed: Connection refused.\n")], 4)
+    lengths, approach = [], Approach.STEP_BACK
+
+    for _ in range(3):
+        outcome = stage.fetch(refused, approach=approach)
+        approach = policy.next_approach(approach, outcome.finding)
+        lengths.append(outcome.after)
+
+    assert lengths[0] >= 2 * OVERLAP
+    assert set(lengths) == {lengths[0]}
 
 
 def test_a_new_start_forgets_the_past(stage: Stage) -> None:
