@@ -158,9 +158,7 @@ def main() -> int:
         picture = record(Path(folder))
         plain = picture.plain
         for found in re.finditer(re.escape(folder), plain):
-            picture = Text.assemble(
-                picture[: found.start()], SHOWN_AS, picture[found.end() :]
-            )
+            picture = Text.assemble(picture[: found.start()], SHOWN_AS, picture[found.end() :])
     picture.rstrip()
     TARGET.write_text(draw(picture))
     print(f"{TARGET.relative_to(ROOT)} shows:\n{picture.plain}")

@@ -131,5 +131,5 @@ def test_download_tar_may_be_called_from_threads(box: Sandbox, server: FaultServ
 
     result = box.python(THREADS, box.dir, *urls)
 
-    assert result.lines[-1] == str([True] * 4)
+    assert result.lines[-1] == str([True] * 4), result.story
     assert box.files() == {f"{n}.tar": DATA + bytes([n]) for n in range(4)}

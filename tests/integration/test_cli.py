@@ -605,6 +605,26 @@ def test_a_reader_of_json_that_goes_away_ends_the_run_cleanly(
     wait_until(lambda: not box.wgets(), 5)
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-"], ids=["input", "output"])
+def test_a_standard_stream_may_be_closed(box: Sandbox, server: FaultServer, closed: str) -> None:
+    """Started by a daemon without standard input or output: the file comes, and no traceback."""
+    url = server.serve("/a.tar", file(DATA)).url
+
+    pipe = piped(box, f"$P get {url} -o {box.dir} {closed}")
+
+    assert "Traceback" not in pipe.stderr, pipe.stderr
+    assert (pipe.returncode, box.files()) == (0, {"a.tar": DATA})
+
+
+def test_a_list_may_come_from_a_pipe_with_a_name(box: Sandbox, server: FaultServer) -> None:
+    """`get <(grep ...)`: a list that can be read only once."""
+    url = server.serve("/a.tar", file(DATA)).url
+
+    pipe = piped(box, f"$P get <(echo {url}) -o {box.dir}")
+
+    assert (pipe.returncode, box.files()) == (0, {"a.tar": DATA})
+
+
 # ---------------------------------------------------------------- status
 
 

@@ -264,6 +264,30 @@ def test_a_name_given_twice_from_one_url_is_one_file(box: Sandbox, server: Fault
     assert result.only("run_finished")["done"] == 1
 
 
+@pytest.mark.parametrize("where", ["new/deep dir/ü%41 'q'", "-dash", "link"])
+def test_dir_may_be_any_folder(box: Sandbox, server: FaultServer, where: str) -> None:
+    """Relative, made with its parents, with blanks, quotes, %, a dash; a link to a folder too."""
+    (box.cwd / "real").mkdir()
+    (box.cwd / "link").symlink_to("real")
+
+    box.run("get", server.serve("/a.tar", file(DATA)).url, "-o", where)
+
+    assert (box.cwd / where / "a.tar").read_bytes() == DATA
+
+
+def test_names_are_utf_8_in_any_locale(box: Sandbox, server: FaultServer) -> None:
+    """cron and job scripts run with LC_ALL=C: the names on the disk are the same."""
+    box.env["LC_ALL"] = "C"
+    route = server.serve("/%C3%BC%E5%90%8D.tar", file(DATA))
+
+    plain = box.run("get", route.url, "-o", box.dir)
+    again = box.get(route.url)
+
+    assert box.files() == {"ü名.tar": DATA}
+    assert plain.stdout
+    assert again.only("file_skipped")["name"] == "ü名.tar"
+
+
 # ---------------------------------------------------------------- the request
 
 
