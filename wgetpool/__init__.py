@@ -24,7 +24,7 @@ def download_sa1b(
 
     Prints progress and a summary. `end_idx=0` selects nothing; None means to the end. Files that
     failed are named in the summary; the same call goes on with them. Raises
-    wgetpool.model.SourceError for a bad list, MachineError where this machine cannot do it.
+    wgetpool.errors.SourceError for a bad list, MachineError where this machine cannot do it.
     """
     if end_idx is not None and end_idx == 0:
         return

@@ -31,6 +31,9 @@ from wgetpool.part import Part, claim
 from wgetpool.store import Store
 
 TICK = 1.0  # seconds between two looks at a running wget
+EARLY_TICK = 0.1  # until the head is there: a part whose validators nobody has seen has no past
+EARLY = 2.0  # seconds for which that is worth a closer look
+PATIENCE = 0.1  # seconds until a held claim is believed
 
 
 def fetch(
@@ -49,14 +52,14 @@ def fetch(
     started_at = clock.now()
     try:
         store.make_folder(order.entry.name)
-        part = claim(store, order.entry.name) or _claim_from_orphan(store, order.entry.name)
+        part = _claim(store, order.entry.name, stop)
         if part is None:
             return Outcome(name=order.entry.name, ending=Ending.ELSEWHERE)
         with part:
             if os.path.lexists(store.final(order.entry.name)):  # published meanwhile by another run
                 return Outcome(name=order.entry.name, ending=Ending.ELSEWHERE)
             attempt = _Attempt(order, part, stop=stop, clock=clock, started_at=started_at)
-            return attempt.run(store, environment, launch)
+            return attempt.run(environment, launch)
     except OSError as error:
         return Outcome(
             name=order.entry.name,
@@ -66,12 +69,20 @@ def fetch(
         )
 
 
-def _claim_from_orphan(store: Store, name: str) -> Part | None:
-    """Somebody holds the part: when it is a wget of a dead run, ends that and tries once more."""
+def _claim(store: Store, name: str, stop: StopFlag) -> Part | None:
+    """The claim of the part; None when another live run has it.
+
+    For the moment between its fork and its exec, a child that another worker starts has a copy of
+    every descriptor: a claim that was just given back looks held. And when it is held by a wget of
+    a dead run, that is ended.
+    """
+    if part := claim(store, name):
+        return part
+    process.pause(PATIENCE, stop=stop)
+    if part := claim(store, name):
+        return part
     dead = store.dead_runs()
-    if dead and process.end_orphans(frozenset(dead)):
-        return claim(store, name)
-    return None
+    return claim(store, name) if dead and process.end_orphans(frozenset(dead)) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +109,13 @@ class _Attempt:
             self.before, approach=order.approach, listed_size=self.entry.size
         )
 
-    def run(self, store: Store, environment: Mapping[bytes, bytes], launch: Launcher) -> Outcome:
-        if self.before:
-            self.part.cut_at(self.offset)
+    def run(self, environment: Mapping[bytes, bytes], launch: Launcher) -> Outcome:
+        self.part.cut_at(self.offset)
         command = wget.command(
             self.order.wget,
             self.entry.url,
             self.part.path,
             timeout=self.order.limits.timeout,
-            cwd=store.scratch,
             environment=environment,
             lock=self.part.descriptor,
         )
@@ -127,7 +136,8 @@ class _Attempt:
         """Waits for the child's end, and ends it as soon as it brings nothing of use."""
         limits, accepted = self.order.limits, False
         meter = policy.Meter(limits, now=self.started_at, length=self.offset)
-        while not child.wait(TICK, stop=self.stop):
+        now, head = self.started_at, None
+        while not child.wait(self._tick(now, head), stop=self.stop):
             now = self.clock.now()
             if self.stop.is_set():
                 return _Watched(Ending.STOPPED, accepted)
@@ -143,6 +153,9 @@ class _Attempt:
             if meter.stalled(now=now, length=self.part.length()):
                 return _Watched(Ending.STALLED, accepted)
         return _Watched(Ending.EXITED, accepted)
+
+    def _tick(self, now: float, head: Head | None) -> float:
+        return EARLY_TICK if head is None and now - self.started_at < EARLY else TICK
 
     def _judge(self, head: Head | None) -> Finding:
         if self.part.record.cut is None and self.offset:
@@ -218,13 +231,14 @@ class _Attempt:
             return self._outcome(
                 Ending.EXITED, finding=Finding.FITS, received=came, failure=failure, rejected=True
             )
-        self.part.keep_empty = True
         by_size = head.remote.size is not None or self.entry.size is not None
         whole = WholePart(
             name=self.entry.name,
+            claim=self.part.hand_over(),
             inode=self.part.inode(),
             size=size,
             proof=("size",) * by_size + tuple(each.algorithm for each in self.entry.checksums),
+            recorded=self.part.recorded,
             last_modified=head.remote.last_modified,
         )
         return self._outcome(Ending.EXITED, finding=Finding.FITS, received=came, whole=whole)

@@ -179,10 +179,9 @@ class Command:
     """
 
     argv: tuple[str, ...]
-    cwd: Path
     stdin: bytes = field(default=b"", repr=False)
     env: Mapping[bytes, bytes] = field(repr=False)
-    keep_open: tuple[int, ...] = ()
+    keep_open: int | None = None
 
 
 class Approach(Enum):
@@ -257,16 +256,18 @@ class AttemptOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WholePart:
-    """A part that is whole and has passed its checks, as it was when the worker let it go.
+    """A part that is whole and has passed its checks; `proof` names what shows that it is whole.
 
-    `inode` and `size` tell whether it is still that file; `proof` names what shows that it is
-    whole.
+    `claim` is the open descriptor that holds the part's lock: whoever gets this has the claim, and
+    closes it. `recorded`: the part has a record.
     """
 
     name: str
+    claim: int
     inode: int
     size: int
     proof: tuple[str, ...]
+    recorded: bool = False
     last_modified: str | None = None
 
 
@@ -390,6 +391,7 @@ class FileFailed(Event):
     class_: FailureClass
     attempts: int
     seconds: float = 0.0
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

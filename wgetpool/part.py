@@ -81,7 +81,8 @@ class Part:
     def __init__(self, store: Store, name: str, path: Path, descriptor: int) -> None:
         self.name, self.path, self.descriptor = name, path, descriptor
         self._store = store
-        self.keep_empty = False  # set when the file is whole and has no bytes
+        self.recorded = False  # whether a record is there, as far as this claim knows
+        self._handed_over = False
 
     def __enter__(self) -> Part:
         return self
@@ -95,8 +96,10 @@ class Part:
         """Closes the claim: an unlock would free it for a wget that lives on, too. An empty part is
         not kept.
         """
+        if self._handed_over:
+            return
         with suppress(OSError):
-            if not self.keep_empty and self.length() == 0 and _is_named(self.descriptor, self.path):
+            if self.length() == 0 and _is_named(self.descriptor, self.path):
                 self.forget()
                 self.path.unlink()
         os.close(self.descriptor)
@@ -111,6 +114,11 @@ class Part:
     @cached_property
     def _record_path(self) -> Path:
         return self._store.record(self.name)
+
+    def hand_over(self) -> int:
+        """The open descriptor, whose next owner has the claim from now on."""
+        self._handed_over = True
+        return self.descriptor
 
     def length(self) -> int:
         return os.fstat(self.descriptor).st_size
@@ -146,8 +154,9 @@ class Part:
         disk before the cut.
         """
         if offset == 0:
-            os.ftruncate(self.descriptor, 0)
-            self.forget()
+            if self.length():
+                os.ftruncate(self.descriptor, 0)
+            self.forget()  # also one that outlived its part: its cut is not of these bytes
             return
         taken = os.pread(self.descriptor, OVERLAP, offset)
         self._save(replace(self.record, cut=Cut(offset, taken)), durable=True)
@@ -187,7 +196,7 @@ class Part:
     def forget(self) -> None:
         """Removes the record: the part has no past any more."""
         self._record_path.unlink(missing_ok=True)
-        self.record = Record(self.name)
+        self.record, self.recorded = Record(self.name), False
 
     def _save(self, record: Record, *, durable: bool = False) -> None:
         fresh = self._record_path.with_suffix(".new")
@@ -199,7 +208,7 @@ class Part:
         fresh.replace(self._record_path)
         if durable:
             sync_folder(self._record_path.parent)
-        self.record = record
+        self.record, self.recorded = record, True
 
 
 def claim(store: Store, name: str) -> Part | None:
@@ -256,9 +265,9 @@ def publish(
     with ExitStack() as claims:
         held: list[tuple[WholePart, Part]] = []
         for whole in batch:
+            part = Part(store, whole.name, store.part(whole.name), whole.claim)
+            claims.enter_context(part)
             try:
-                part = _reclaim(store, whole)
-                claims.enter_context(part)
                 if (at := modified_at(whole)) is not None:
                     os.utime(part.descriptor, (at, at))
                 os.fsync(part.descriptor)
@@ -270,8 +279,9 @@ def publish(
             try:
                 _rename(part.path, store.final(whole.name))
                 done[whole.name] = None
-                with suppress(OSError):
-                    part.forget()
+                if whole.recorded:
+                    with suppress(OSError):
+                        part.forget()
             except OSError as error:
                 done[whole.name] = error
         renamed = [whole.name for whole, _ in held if done[whole.name] is None]
@@ -293,16 +303,6 @@ def _sync_folders(store: Store, names: Iterable[str]) -> dict[str, OSError | Non
         return errors[folder]
 
     return {name: next(filter(None, map(error_of, store.folders_of(name))), None) for name in names}
-
-
-def _reclaim(store: Store, whole: WholePart) -> Part:
-    part = claim(store, whole.name)
-    if part is None:
-        raise BlockingIOError(errno.EAGAIN, "another run has taken the part", whole.name)
-    if (part.inode(), part.length()) != (whole.inode, whole.size):
-        part.__exit__(None, None, None)
-        raise BlockingIOError(errno.EAGAIN, "the part was changed by somebody else", whole.name)
-    return part
 
 
 def _rename(part: Path, final: Path) -> None:

@@ -8,6 +8,7 @@ and every signal, arrives in one inbox.
 
 from __future__ import annotations
 
+import os
 import queue
 import random
 import signal
@@ -18,7 +19,7 @@ from typing import Any
 
 from wgetpool import process
 from wgetpool.attempt import fetch
-from wgetpool.errors import ExitCode
+from wgetpool.errors import ExitCode, MachineError
 from wgetpool.model import (
     Clock,
     Entry,
@@ -103,31 +104,30 @@ class Pool:
 
     @property
     def abandoned(self) -> bool:
-        """Whether a second signal ended the run at once: threads may still be busy, children are
+        """Whether a second Ctrl-C ended the run at once: threads may still be busy, children are
         not.
         """
-        return len(self._signals) > 1
+        return signal.SIGINT in self._signals[1:]
 
     def run(self) -> RunFinished:
         """Fetches everything. Raises MachineError; whatever happens, no child of the run outlives
         it.
         """
-        self._emit(
-            RunStarted(
-                run=self._run,
-                directory=str(self._settings.directory),
-                files=self._scheduler.files,
-                workers=self._settings.workers,
-            )
-        )
         try:
             self._keep(self._on_open, self._open)
             while not self._is_finished():
                 self._hand_out()
                 self._wait()
+        except MachineError as error:
+            if self._publisher is None:
+                raise
+            self._scheduler.halt(Failure(kind=FailureClass.LOCAL, reason=str(error)))
+            self._warn(str(error))
         finally:
             self._stop.set()
             self._workers.shutdown(cancel_futures=True)
+            for whole in self._group:
+                os.close(whole.claim)
             if not self.abandoned:
                 self._keeper.submit(self._close)
                 self._keeper.shutdown()
@@ -216,14 +216,22 @@ class Pool:
         orphans = process.end_orphans(frozenset(dead)) if dead else 0
         for run in dead:
             self._store.forget_run(run)
-        self._lock = RunLock(self._store, self._run)
+        lock = self._lock = self._store.lock_run(self._run)
         publisher = Publisher(
             self._store, clock=self._clock, remote_time=self._settings.remote_time
         )
-        return self._lock, publisher, orphans
+        return lock, publisher, orphans
 
     def _on_open(self, opened: tuple[RunLock, Publisher, int]) -> None:
         self._lock, self._publisher, orphans = opened
+        self._emit(
+            RunStarted(
+                run=self._run,
+                directory=str(self._settings.directory),
+                files=self._scheduler.files,
+                workers=self._settings.workers,
+            )
+        )
         if orphans:
             self._warn(f"ended {_count(orphans, 'wget')} that a killed run had left behind")
         if self._publisher.warning:
@@ -318,6 +326,7 @@ class Pool:
                     reason=event.reason,
                     class_=event.class_,
                     seconds=event.seconds,
+                    size=event.size,
                     finished=self._clock.wall().isoformat(timespec="seconds"),
                 )
             )

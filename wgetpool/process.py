@@ -6,12 +6,13 @@ here signals a process that is not known by more than its number.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import select
 import signal
-import subprocess
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -60,25 +61,20 @@ class Child:
     """One child process in a group of its own, all that it prints in memory.
 
     No pipes: standard input and log are in-memory files, so neither side can block the other, and
-    the log survives a full disk. `close` must be called, by the thread that started the child.
+    the log survives a full disk. Of our descriptors it has these and those that the command keeps
+    open. `close` must be called, by the thread that started the child.
     """
 
     def __init__(self, command: Command) -> None:
+        self._code: int | None = None
         self._pidfd = -1
         self._log = os.memfd_create("log", os.MFD_CLOEXEC)
+        # Appending: wget opens its log by name once more.
+        fcntl.fcntl(self._log, fcntl.F_SETFL, os.O_APPEND)
         stdin = os.memfd_create("stdin", os.MFD_CLOEXEC)
         try:
             os.pwrite(stdin, command.stdin, 0)
-            self._process = subprocess.Popen(
-                command.argv,
-                stdin=stdin,
-                stdout=self._log,
-                stderr=self._log,
-                cwd=command.cwd,
-                env=command.env,
-                pass_fds=command.keep_open,
-                process_group=0,
-            )
+            self.pid = _spawn(command, stdin, self._log)
         except BaseException:
             os.close(self._log)
             raise
@@ -87,52 +83,78 @@ class Child:
         with suppress(OSError):  # kernels before 5.3: wait() falls back to polling
             self._pidfd = os.pidfd_open(self.pid)
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     def wait(self, timeout: float, *, stop: StopFlag) -> bool:
         """Waits for the child's end, at most `timeout` seconds; returns whether it has ended. A set
         stop ends the wait.
         """
         return self._ended_within(timeout, stop.fileno())
 
-    def end(self) -> None:
-        """TERM, CONT (it may be stopped), grace, KILL: returns when the child is dead and
-        reaped.
-        """
-        self._process.terminate()
-        self._process.send_signal(signal.SIGCONT)
-        if not self._ended_within(GRACE):
-            self._process.kill()
-        self._process.wait()
-
     def read_log(self) -> bytes:
-        """What the child has written to standard error so far."""
+        """What the child has printed so far."""
         return os.pread(self._log, LOG_LIMIT, 0)
 
     def close(self) -> tuple[int, bytes]:
         """Ends the child if it still runs; returns its exit code (negative: the signal that ended
         it) and its log.
         """
-        if self._process.poll() is None:
-            self.end()
+        if not self._has_ended():
+            self._end()
         log = self.read_log()
         if self._pidfd >= 0:
             os.close(self._pidfd)
         os.close(self._log)
-        return self._process.returncode, log
+        assert self._code is not None  # noqa: S101
+        return self._code, log
+
+    def _end(self) -> None:
+        """TERM, CONT (it may be stopped), grace, KILL; returns when the child is reaped."""
+        for number in (signal.SIGTERM, signal.SIGCONT):
+            os.kill(self.pid, number)
+        if not self._ended_within(GRACE):
+            os.kill(self.pid, signal.SIGKILL)
+            self._has_ended(options=0)
 
     def _ended_within(self, timeout: float, *wakers: int) -> bool:
-        if self._pidfd < 0:
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout)
-        else:
-            poll = select.poll()
-            for descriptor in (self._pidfd, *wakers):
+        poll = select.poll()
+        for descriptor in (self._pidfd, *wakers):
+            if descriptor >= 0:
                 poll.register(descriptor, select.POLLIN)
+        if self._pidfd >= 0:
             poll.poll(timeout * 1000)
-        return self._process.poll() is not None
+            return self._has_ended()
+        deadline = time.monotonic() + timeout
+        while not (ended := self._has_ended()) and time.monotonic() < deadline:
+            if poll.poll(50):
+                break
+        return ended
+
+    def _has_ended(self, options: int = os.WNOHANG) -> bool:
+        """Reaps the child when it has ended. Until then its number cannot become another's."""
+        if self._code is None:
+            pid, status = os.waitpid(self.pid, options)
+            if pid:
+                self._code = os.waitstatus_to_exitcode(status)
+        return self._code is not None
+
+
+def _spawn(command: Command, stdin: int, log: int) -> int:
+    """Starts the process. No fork: that would copy our page tables while no other thread can
+    run.
+    """
+    actions = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, log, 1)]
+    actions.append((os.POSIX_SPAWN_DUP2, log, 2))
+    if (kept := command.keep_open) is not None:
+        # To another number: a copy is open in the child, a descriptor copied onto itself may not
+        # be.
+        actions.append((os.POSIX_SPAWN_DUP2, kept, 3 if kept != 3 else 4))
+    return os.posix_spawn(
+        command.argv[0],
+        command.argv,
+        command.env,
+        file_actions=actions,
+        setpgroup=0,
+        setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # Python ignores them, and children would too
+    )
 
 
 def marked_environment(run: str) -> dict[bytes, bytes]:
@@ -140,18 +162,21 @@ def marked_environment(run: str) -> dict[bytes, bytes]:
     return {**os.environb, RUN_MARK.encode(): run.encode()}
 
 
-def output_of(argv: list[str]) -> str:
-    """What a short command prints on standard output and standard error; raises OSError, or
-    TimeoutExpired as OSError.
-    """
-    try:
-        done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            timeout=10, check=False, env={**os.environ, "LC_ALL": "C"},
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise TimeoutError(f"{argv[0]} did not answer within 10 s") from error
-    return done.stdout.decode("utf-8", "replace")
+def output_of(argv: Sequence[str]) -> str:
+    """What a short command prints; raises OSError, also when it takes longer than 10 s."""
+    child = Child(Command(argv=tuple(argv), env={**os.environb, b"LC_ALL": b"C"}))
+    ended = child._ended_within(10)
+    _, log = child.close()
+    if not ended:
+        raise TimeoutError(errno.ETIMEDOUT, "does not answer")
+    return log.decode("utf-8", "replace")
+
+
+def pause(seconds: float, *, stop: StopFlag) -> None:
+    """Sleeps, unless the run stops."""
+    poll = select.poll()
+    poll.register(stop.fileno(), select.POLLIN)
+    poll.poll(seconds * 1000)
 
 
 def end_orphans(runs: Container[str]) -> int:

@@ -121,6 +121,7 @@ class Scheduler:
         self._checking: dict[str, Job] = {}
         self._backoff: list[_Due] = []
         self._elsewhere: list[_Due] = []
+        self._aside: dict[str, Job] = {}  # what is being looked at again
         self._looks: Counter[str] = Counter()  # how often a file was found to be another run's
         self._number = 0
 
@@ -128,24 +129,31 @@ class Scheduler:
 
     def add(self, entry: Entry, *, begun: int = 0) -> None:
         """A file that is not there; its part has `begun` bytes."""
-        job = Job(entry, length=begun)
+        job = self._put_back(entry)
+        job.length = begun
         self._learn_size(job, entry.size)
         self._ready.append(job)
 
     def skip(self, entry: Entry, *, size: int, why: str) -> None:
         """A file that needs no attempt."""
+        job = self._put_back(entry)
+        self._move(job, FileState.SKIPPED)
         self.tally.skipped += 1
         self.tally.finished_bytes += size
-        self._learn_size(Job(entry), size)
+        self._learn_size(job, size)
         self._emit(FileSkipped(name=entry.name, bytes=size, why=why))
 
     def refuse(self, entry: Entry, failure: Failure) -> None:
         """A file that may not be tried."""
-        self._fail(Job(entry), failure)
+        self._fail(self._put_back(entry), failure)
 
     def halt(self, failure: Failure) -> None:
         """Nothing more is started: this machine cannot go on, or the run stops."""
         self.halted = self.halted or failure
+
+    def _put_back(self, entry: Entry) -> Job:
+        """The file's job: that of a file which was looked at again goes on, tries and all."""
+        return self._aside.pop(entry.name, Job(entry))
 
     # ------------------------------------------------------------ what goes out
 
@@ -191,6 +199,7 @@ class Scheduler:
             job = heapq.heappop(self._elsewhere).job
             self._move(job, FileState.PENDING)
             self._forget_size(job)
+            self._aside[job.entry.name] = job
             entries.append(job.entry)
         return entries
 
@@ -254,7 +263,7 @@ class Scheduler:
                     proof=job.whole.proof,
                 )
             )
-        elif isinstance(error, BlockingIOError | FileExistsError):  # another run was there first
+        elif isinstance(error, FileExistsError):  # another run was there first
             self._put_elsewhere(job)
         elif error is not None:
             self._fail(job, policy.classify_os_error(error))
@@ -336,6 +345,7 @@ class Scheduler:
                 class_=failure.kind,
                 attempts=job.attempts,
                 seconds=self._seconds(job),
+                size=job.size,
             )
         )
         if failure.kind is FailureClass.LOCAL:

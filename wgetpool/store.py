@@ -34,11 +34,6 @@ class Store:
         return self.state / "ledger.sqlite3"
 
     @property
-    def scratch(self) -> Path:
-        """The working directory of every wget: whatever it drops is dropped here."""
-        return self.state / "wget"
-
-    @property
     def runs(self) -> Path:
         return self.state / "runs"
 
@@ -62,25 +57,19 @@ class Store:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self.state.mkdir(mode=0o700, exist_ok=True)
-            for folder in (self.scratch, self.runs, self.state / "parts", self.state / "rejected"):
+            for folder in (self.runs, self.state / "parts", self.state / "rejected"):
                 folder.mkdir(mode=0o700, exist_ok=True)
             self.state.chmod(0o700)
-            probe = self.state / f"probe-{os.getpid()}"
-            probe.write_bytes(b"")
-            probe.unlink()
         except OSError as error:
-            raise MachineError(
-                f"{self.directory} cannot be written: {error.strerror} ({error.filename}). "
-                "Name a folder that you may write with -o."
-            ) from error
+            raise self._cannot_be_written(error) from error
 
     def make_folder(self, name: str) -> None:
         """Makes the folders that `name` asks for; raises OSError, also where one is a symbolic link
         out of DIR.
         """
-        folder = self.final(name).parent
-        if folder == self.directory:
+        if "/" not in name:
             return
+        folder = self.final(name).parent
         root = self.directory.resolve()
         if not folder.resolve().is_relative_to(root):
             raise NotADirectoryError(
@@ -103,9 +92,22 @@ class Store:
         """The ids of the runs that work on DIR now."""
         return [path.name for path in self._run_locks() if is_locked(path)]
 
+    def lock_run(self, run: str) -> RunLock:
+        """The lock of a new run; raises MachineError where nothing can be written."""
+        try:
+            return RunLock(self, run)
+        except OSError as error:
+            raise self._cannot_be_written(error) from error
+
     def forget_run(self, run: str) -> None:
         with suppress(FileNotFoundError):
             (self.runs / run).unlink()
+
+    def _cannot_be_written(self, error: OSError) -> MachineError:
+        return MachineError(
+            f"{self.directory} cannot be written: {error.strerror} ({error.filename}). "
+            "Name a folder that you may write with -o, or make room."
+        )
 
     def _run_locks(self) -> list[Path]:
         try:

@@ -36,6 +36,7 @@ OPTIONS = (
     "--no-use-server-timestamps",
     "--continue",
     "--input-file=-",
+    "--append-output=/proc/self/fd/2",  # a log of its own choice (wget-log, after SIGHUP) otherwise
 )
 
 
@@ -91,7 +92,6 @@ def command(
     part: Path,
     *,
     timeout: float,
-    cwd: Path,
     environment: Mapping[bytes, bytes],
     lock: int,
 ) -> Command:
@@ -100,10 +100,9 @@ def command(
     """
     return Command(
         argv=(program, *OPTIONS, f"--timeout={_plain(timeout)}", "-O", str(part)),
-        cwd=cwd,
         stdin=url.reveal().encode("utf-8", "surrogateescape") + b"\n",
         env={**environment, **ENVIRONMENT},
-        keep_open=(lock,),
+        keep_open=lock,
     )
 
 
