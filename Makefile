@@ -58,7 +58,7 @@ resume: has-links has-out has-start need-run ## Fetch every tar from number STAR
 	@exec $(GET) "$$WORKERS" --start "$$START" $(WGETPOOL_ARGS)
 
 status: need-venv ## Tell how far OUT is
-	@OUT=$${OUT:-$(SAMPLE_OUT)}; exec $(WGETPOOL) status "$$OUT" $(WGETPOOL_ARGS)
+	@OUT=$${OUT:-$(SAMPLE_OUT)}; $(WGETPOOL) status "$$OUT" $(WGETPOOL_ARGS) || [ $$? -eq 1 ]
 
 # ---------------------------------------------------------------- development
 

@@ -1,17 +1,32 @@
 """The program's door. `--version` is answered before anything else is loaded."""
 
+import os
 import sys
 
 from wgetpool import __version__
 
 
 def main() -> None:
+    _open_closed_streams()
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"wgetpool {__version__}\n")
         return
     from wgetpool.cli import run  # noqa: PLC0415
 
     sys.exit(run())
+
+
+def _open_closed_streams() -> None:
+    """Gives a program started with `<&-` or `>&-` the three streams that all code counts on: else
+    the next file that is opened, the ledger say, would be standard output.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w"))
 
 
 if __name__ == "__main__":

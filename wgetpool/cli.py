@@ -6,6 +6,7 @@ What needs a heavy import is imported by the command that uses it.
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import re
@@ -290,7 +291,7 @@ def get(
     if dry_run:
         from wgetpool.status import print_plan
 
-        return print_plan(settings, entries, out=sys.stdout)
+        return print_plan(settings, entries, json=json, out=sys.stdout)
     return _run(settings, entries, json=json, quiet=quiet)
 
 
@@ -327,7 +328,7 @@ def status(
     ] = None,
     json: Annotated[bool, option("--json", "One JSON object.")] = False,
 ) -> int:
-    """Show how far DIR is: done, running, waiting, failed and why. Exit code 0 when all is
+    """Show how far DIR is: done, begun, failed and why. Exit code 0 when all is
     whole.
     """
     from wgetpool.status import print_status
@@ -373,6 +374,7 @@ def _run(settings: Settings, entries: list[Entry], *, json: bool, quiet: bool) -
     )
     try:
         pool = Pool(settings, entries, reporter=reporter)
+        gc.freeze()  # what has been loaded stays: the collector need not look at it again and again
         _on_signals(pool.interrupt)
         finished = pool.run()
     except Exception as error:

@@ -48,6 +48,14 @@ GROUP = 64  # files published together at most
 GROUP_BYTES = 1 << 20  # a group of so many bytes does not wait for more
 GROUP_WAIT = 1.0  # seconds that a small file waits for company, and a record for the ledger
 
+STRANGER = Failure(
+    kind=FailureClass.PERMANENT,
+    reason=(
+        "a file of this name is there that wgetpool did not fetch: left as it is. "
+        "Move it away to have it fetched"
+    ),
+)
+
 
 class Pool:
     """One run. `interrupt` may be called from a signal handler, everything else from the main
@@ -263,7 +271,7 @@ class Pool:
                 case Presence.KNOWN:
                     self._scheduler.skip(one.entry, size=one.size, why="known")
                 case Presence.STRANGE:
-                    self._scheduler.refuse(one.entry, _stranger(one))
+                    self._scheduler.refuse(one.entry, STRANGER)
                 case Presence.GONE if self._settings.skip_gone:
                     self._gone += 1
                     self._scheduler.skip(one.entry, size=0, why="gone")
@@ -381,16 +389,6 @@ class Pool:
         if self._scheduler.halted is not None:
             return ExitCode.MACHINE
         return ExitCode.FAILED if self._scheduler.tally.failed else ExitCode.WHOLE
-
-
-def _stranger(one: Surveyed) -> Failure:
-    return Failure(
-        kind=FailureClass.PERMANENT,
-        reason=(
-            f"a file of this name ({one.size:,} bytes) is there that wgetpool did not fetch: "
-            "left as it is. Move it away to have it fetched"
-        ),
-    )
 
 
 def _count(number: int, what: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json as jsonlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -56,29 +56,56 @@ def print_status(directory: Path, *, names: str | None, json: bool, out: TextIO)
     return ExitCode.WHOLE if whole else ExitCode.FAILED
 
 
-def print_plan(settings: Settings, entries: list[Entry], *, out: TextIO) -> int:
-    """Says what a run would do; makes nothing in DIR."""
-    store = Store(settings.directory)
-    surveyed = survey_read_only(store, entries)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run would do. `begun` of the files `to_fetch` have parts, of `begun_bytes` together;
+    `size` sums the sizes of those to fetch, where the list tells them all.
+    """
+
+    files: int
+    whole: int
+    to_fetch: int
+    begun: int
+    begun_bytes: int
+    gone: int
+    in_the_way: int
+    size: int | None
+
+
+def print_plan(settings: Settings, entries: list[Entry], *, json: bool, out: TextIO) -> int:
+    """Says what a run would do, in words or as one JSON object; makes nothing in DIR."""
+    surveyed = survey_read_only(Store(settings.directory), entries)
     groups = Counter(one.presence for one in surveyed)
-    absent = [one.entry for one in surveyed if one.presence in {Presence.ABSENT, Presence.GONE}]
-    begun = [one.size for one in surveyed if one.presence in {Presence.ABSENT, Presence.GONE}]
-    sizes = [entry.size for entry in absent if entry.size is not None]
-    out.write(f"{count(len(entries), 'file')} selected for {settings.directory}\n")
-    out.write(f"  {groups[Presence.KNOWN]:>8,}  whole already\n")
-    out.write(f"  {len(absent):>8,}  to fetch, {settings.workers} at a time")
-    out.write(f" ({format_size(sum(sizes))} by the list)\n" if len(sizes) == len(absent) else "\n")
-    if any(begun):
-        out.write(
-            f"  {sum(map(bool, begun)):>8,}  of these begun: {format_size(sum(begun))} are here\n"
-        )
-    if groups[Presence.GONE]:
-        out.write(f"  {groups[Presence.GONE]:>8,}  of these fetched before and gone since\n")
-    if groups[Presence.STRANGE]:
-        out.write(
-            f"  {groups[Presence.STRANGE]:>8,}  in the way: files that wgetpool did not fetch\n"
-        )
+    absent = [one for one in surveyed if one.presence in {Presence.ABSENT, Presence.GONE}]
+    sizes = [one.entry.size for one in absent if one.entry.size is not None]
+    plan = Plan(
+        files=len(entries),
+        whole=groups[Presence.KNOWN],
+        to_fetch=len(absent),
+        begun=sum(one.size > 0 for one in absent),
+        begun_bytes=sum(one.size for one in absent),
+        gone=groups[Presence.GONE],
+        in_the_way=groups[Presence.STRANGE],
+        size=sum(sizes) if len(sizes) == len(absent) else None,
+    )
+    if json:
+        out.write(jsonlib.dumps({"event": "plan", **asdict(plan)}) + "\n")
+    else:
+        out.write(f"{count(plan.files, 'file')} selected for {settings.directory}\n")
+        out.writelines(f"  {number:>8,}  {what}\n" for number, what in _plan_rows(plan, settings))
     return ExitCode.WHOLE
+
+
+def _plan_rows(plan: Plan, settings: Settings) -> Iterable[tuple[int, str]]:
+    told = f" ({format_size(plan.size)} by the list)" if plan.size else ""
+    yield plan.whole, "whole already"
+    yield plan.to_fetch, f"to fetch, {settings.workers} at a time{told}"
+    rows = (
+        (plan.begun, f"of these begun: {format_size(plan.begun_bytes)} are here"),
+        (plan.gone, "of these fetched before and gone since"),
+        (plan.in_the_way, "in the way: files that wgetpool did not fetch"),
+    )
+    yield from (row for row in rows if row[0])
 
 
 def _read(store: Store) -> Iterable[FileRecord]:
@@ -94,9 +121,10 @@ def _read(store: Store) -> Iterable[FileRecord]:
 
 def _file_status(store: Store, record: FileRecord) -> FileStatus:
     state = "pending" if record.state == "publishing" else record.state
-    here = record.size or 0
     size = record.size
-    if state != "done":
+    if state == "done":
+        here = size or 0 if store.final(record.name).exists() else 0  # moved on
+    else:
         here, told = peek(store, record.name, want_size=size is None)
         size = size or told
         state = "partial" if here and state == "pending" else state

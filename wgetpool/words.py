@@ -248,7 +248,7 @@ class Tally:
             lines.append(f"Left out: {count(gone, 'file')} fetched before and moved away since.")
         if self._unproved.size:
             files = count(self._unproved.size, "file")
-            lines.append(f"The server told no length for {files}: nothing proves them whole.")
+            lines.append(f"Nothing proves {files} whole: the server told no length.")
             lines.append(f"    {self._unproved}")
         lines += self._explain_failures()
         if end.failed or end.left:
@@ -285,7 +285,8 @@ class Tally:
             for reason, group in groups:
                 yield f"Failed: {count(group.size, 'file')}, {reason}"
                 yield f"    {group}"
-            if groups:
+            of_links = any(reason.startswith("HTTP") for reason, _ in groups)
+            if groups and (kind is not FailureClass.PERMANENT or of_links):
                 yield "  " + step.format(directory=self.directory)
         if others:
             files = count(sum(group.size for _, group in others), "file")
