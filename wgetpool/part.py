@@ -268,6 +268,7 @@ def publish(
             part = Part(store, whole.name, store.part(whole.name), whole.claim)
             claims.enter_context(part)
             try:
+                _demand_unchanged(part, whole)
                 if (at := modified_at(whole)) is not None:
                     os.utime(part.descriptor, (at, at))
                 os.fsync(part.descriptor)
@@ -303,6 +304,12 @@ def _sync_folders(store: Store, names: Iterable[str]) -> dict[str, OSError | Non
         return errors[folder]
 
     return {name: next(filter(None, map(error_of, store.folders_of(name))), None) for name in names}
+
+
+def _demand_unchanged(part: Part, whole: WholePart) -> None:
+    """What was proved is this file with this size: not what a stranger has put there since."""
+    if part.length() != whole.size or not _is_named(part.descriptor, part.path):
+        raise BlockingIOError(errno.EAGAIN, "somebody else has changed it", str(part.path))
 
 
 def _rename(part: Path, final: Path) -> None:

@@ -263,7 +263,7 @@ class Scheduler:
                     proof=job.whole.proof,
                 )
             )
-        elif isinstance(error, FileExistsError):  # another run was there first
+        elif isinstance(error, BlockingIOError | FileExistsError):  # another run was there first
             self._put_elsewhere(job)
         elif error is not None:
             self._fail(job, policy.classify_os_error(error))

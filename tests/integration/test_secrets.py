@@ -16,8 +16,9 @@ from support.runner import Result, Sandbox, random_bytes, wait_until
 
 pytest_plugins = ["support.fixtures"]
 
-MARK = "MARKsecretMARK"
-PASSWORD = "PASSsecretPASS"
+# One for each worker: a test of another one may have a URL on its command line.
+MARK = f"MARKsecret{os.environ.get('PYTEST_XDIST_WORKER', '')}MARK"
+PASSWORD = f"PASSsecret{os.environ.get('PYTEST_XDIST_WORKER', '')}PASS"
 DATA = random_bytes(300_000)
 WHOLE = file(DATA)
 
