@@ -36,6 +36,11 @@ class FakeClock:
     def advance(self, seconds: float) -> None:
         self.at += seconds
 
+    def pause(self, seconds: float, *, stop: StopFlag) -> None:
+        """In the place of `process.pause`: takes no time, and moves the clock."""
+        if not stop.is_set():
+            self.advance(seconds)
+
 
 class FullJitter(random.Random):
     """No chance: every wait is as long as it can be."""
@@ -62,7 +67,7 @@ class ListReporter:
 
 
 class FlagDouble:
-    """A stop flag without a descriptor: nothing waits on it here."""
+    """A stop flag without a descriptor: nothing waits on it here (see `FakeClock.pause`)."""
 
     def __init__(self) -> None:
         self._set = False
@@ -102,6 +107,7 @@ class ScriptedChild:
         self.command, self.clock = command, clock
         self.part = Path(command.argv[command.argv.index("-O") + 1])
         self.closed = False
+        self.waits: list[float] = []
         self._script, self._rows = script, deque(script.rows)
         self._log = b""
         self._begin = clock.now()
@@ -117,6 +123,7 @@ class ScriptedChild:
 
     def wait(self, timeout: float, *, stop: StopFlag) -> bool:
         assert not self.closed, "a child is waited for after its close"
+        self.waits.append(timeout)
         end = self.clock.now() + timeout
         while self._rows and self._begin + self._rows[0].at <= end:
             row = self._rows.popleft()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import threading
@@ -9,6 +10,8 @@ import time
 from typing import Any, NoReturn
 
 import pytest
+
+from wgetpool import process
 
 
 def refuse(what: str):
@@ -22,7 +25,10 @@ def refuse(what: str):
 def nothing_acts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever would wait, connect, or run beside the test raises instead."""
     monkeypatch.setattr(time, "sleep", refuse("sleep"))
+    monkeypatch.setattr(process, "pause", refuse("sleep"))
     monkeypatch.setattr(socket.socket, "connect", refuse("connect"))
     monkeypatch.setattr(socket.socket, "connect_ex", refuse("connect"))
+    monkeypatch.setattr(process, "_spawn", refuse("start a process"))
+    monkeypatch.setattr(os, "posix_spawn", refuse("start a process"))
     monkeypatch.setattr(subprocess.Popen, "__init__", refuse("start a process"))
     monkeypatch.setattr(threading.Thread, "start", refuse("start a thread"))

@@ -37,15 +37,17 @@ LEVELS = {
     "errors": 0,  # what ends a command: exceptions and exit codes
 }
 
-OWNERS = {
+OWNERS: dict[str, set[str]] = {
     "csv": {"sources"},
-    "subprocess": {"process"},
+    "subprocess": set(),  # children are started by libc's posix_spawn: no fork, no other
+    "os.posix_spawn": set(),  # thread is held up
+    "ctypes": {"process"},
     "psutil": {"process"},
     "time": {"process"},
     "os.kill": {"process"},
     "os.killpg": {"process"},
     "signal.signal": {"cli"},
-    "fcntl": {"store", "part"},
+    "fcntl": {"store", "part", "process"},
     "sqlite3": {"ledger"},
     "hashlib": {"proof", "part", "store", "sources"},
     "tarfile": {"proof"},
@@ -98,7 +100,7 @@ def wrong_imports(module: str, source: str) -> list[str]:
 def foreign_libraries(module: str, source: str) -> list[str]:
     uses = list(uses_of(ast.parse(source)))
     return [
-        f"{module} uses {library}, which is for {', '.join(sorted(owners))}"
+        f"{module} uses {library}, which is for {', '.join(sorted(owners)) or 'nobody'}"
         for library, owners in OWNERS.items()
         if module not in owners
         and any(use == library or use.startswith(f"{library}.") for use in uses)

@@ -23,7 +23,7 @@ from support.doubles import (
 )
 
 from wgetpool import policy, process
-from wgetpool.attempt import fetch
+from wgetpool.attempt import EARLY, EARLY_TICK, PATIENCE, TICK, fetch
 from wgetpool.model import (
     Approach,
     AttemptOrder,
@@ -56,10 +56,11 @@ TUESDAY = "Last-Modified: Tue, 02 Sep 2025 10:00:00 GMT"
 class Stage:
     """A DIR, a clock and a flag; attempts are made on it one after the other."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, patch: pytest.MonkeyPatch) -> None:
         self.store = Store(directory)
         self.store.make()
         self.clock = FakeClock()
+        patch.setattr(process, "pause", self.clock.pause)
         self.stop = FlagDouble()
         self.launcher = ScriptedLauncher(self.clock, [])
 
@@ -110,8 +111,8 @@ class Stage:
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Stage:
-    return Stage(tmp_path)
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    return Stage(tmp_path, monkeypatch)
 
 
 def whole(data: bytes = DATA, *fields: str, etag: str | None = '"v1"') -> Script:
@@ -279,7 +280,7 @@ def test_bytes_that_differ_end_the_attempt_within_a_tick(stage: Stage) -> None:
     outcome = stage.fetch(slow)
 
     assert (outcome.ending, outcome.finding) == (Ending.CUT_SHORT, Finding.DIFFERS)
-    assert outcome.seconds <= 1.0
+    assert outcome.seconds < EARLY_TICK + TICK + 0.01  # a look at the head, one at the bytes
     assert stage.launcher.children[0].rows_left > 400
     assert stage.bytes == DATA[:HALF]
 
@@ -292,7 +293,7 @@ def test_a_range_that_is_ignored_ends_the_attempt_within_a_tick(stage: Stage) ->
     outcome = stage.fetch(ignored)
 
     assert (outcome.ending, outcome.finding) == (Ending.CUT_SHORT, Finding.RANGE_IGNORED)
-    assert outcome.seconds <= 1.0
+    assert outcome.seconds < EARLY_TICK + 0.01
     assert stage.launcher.children[0].closed
     assert stage.launcher.children[0].rows_left == 1
     assert outcome.failure is not None
@@ -413,6 +414,42 @@ def test_validators_are_kept_while_it_still_runs(stage: Stage) -> None:
     )
 
     assert b"v1" in seen[0]
+
+
+def test_a_head_is_looked_for_closely_and_what_follows_is_not(stage: Stage) -> None:
+    """The validators are there as soon as the head is; then a look a second will do."""
+    seen: list[bool] = []
+
+    def look() -> None:
+        seen.append(stage.store.record(NAME).exists())
+
+    stage.fetch(
+        Script(
+            [
+                Row(0.55, log=head_200(SIZE)),
+                Row(0.55, DATA[:10]),
+                Row(0.75, act=look),
+                Row(5, DATA[10:]),
+            ]
+        )
+    )
+
+    waits = stage.launcher.children[0].waits
+    early = waits.count(EARLY_TICK)
+    assert seen == [True]
+    assert 6 <= early <= 7
+    assert waits[early:] == [TICK] * len(waits[early:])
+    assert sum(waits) <= 5 + EARLY_TICK + TICK
+
+
+def test_a_head_that_does_not_come_is_not_looked_for_closely_for_ever(stage: Stage) -> None:
+    """A server that is slow to answer costs two seconds of close looks."""
+    stage.fetch(Script([Row(30, log=head_200(SIZE)), Row(30, DATA)]))
+
+    waits = stage.launcher.children[0].waits
+    early = [wait for wait in waits if wait == EARLY_TICK]
+    assert waits == early + [TICK] * (len(waits) - len(early))
+    assert sum(early) == pytest.approx(EARLY, abs=EARLY_TICK)
 
 
 # ---------------------------------------------------------------- killed before the comparison
@@ -646,13 +683,86 @@ def test_a_wget_that_does_not_start_leaves_the_part_as_it_was(
 
 
 def test_a_part_that_another_run_holds_is_left_to_it(stage: Stage) -> None:
-    """Nothing is started."""
+    """Nothing is started; it is believed after one short wait."""
     stage.store.make_folder(NAME)
+    begin = stage.clock.now()
     with stage.claim():
         outcome = stage.fetch(whole())
 
     assert (outcome.ending, outcome.failure) == (Ending.ELSEWHERE, None)
     assert stage.launcher.commands == []
+    assert stage.clock.now() - begin == pytest.approx(PATIENCE)
+
+
+def test_a_claim_that_is_given_back_in_a_moment_is_waited_for(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child that is just being started has a copy of it: that is no other run."""
+    stage.leave(DATA[:HALF])
+    held = stage.claim()
+    monkeypatch.setattr(process, "pause", lambda *_, **__: os.close(held.descriptor))
+
+    outcome = stage.fetch(rest(DATA, BACK))
+
+    assert outcome.whole is not None
+    assert stage.bytes == DATA
+
+
+def test_a_free_part_is_not_waited_for(stage: Stage) -> None:
+    """Nor one that is stopped: the wait is for a held claim only."""
+    begin = stage.clock.now()
+
+    stage.fetch(Script([Row(0, log=head_200(0))]))
+
+    assert stage.clock.now() == begin
+
+
+@pytest.mark.parametrize("data", [DATA, b""])
+def test_a_whole_part_stays_claimed(stage: Stage, data: bytes) -> None:
+    """From the fetch to whoever publishes it: no other run can take it meanwhile."""
+    outcome = stage.fetch(whole(data))
+    assert outcome.whole is not None
+
+    meanwhile = claim(stage.store, NAME)
+    found = os.fstat(outcome.whole.claim)
+    os.close(outcome.whole.claim)
+
+    assert meanwhile is None
+    assert (found.st_ino, found.st_size) == (outcome.whole.inode, len(data))
+    assert stage.path.stat().st_ino == outcome.whole.inode
+    with stage.claim() as part:
+        assert part.inode() == outcome.whole.inode
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        Script([Row(0, log=head("404 Not Found"))], 8),
+        Script([Row(0, log=head_200(SIZE)), Row(0.1, DATA[:HALF])], 4),
+        OSError(errno.ENOENT, os.strerror(errno.ENOENT), "/usr/bin/wget"),
+    ],
+)
+def test_a_part_that_is_not_whole_is_free_again(stage: Stage, script: Script | OSError) -> None:
+    """The next attempt may be another run's."""
+    outcome = stage.fetch(script)
+
+    assert outcome.whole is None
+    with stage.claim():
+        pass
+
+
+@pytest.mark.parametrize(("before", "recorded"), [(b"", False), (DATA[:HALF], True)])
+def test_a_whole_part_tells_whether_it_has_a_record(
+    stage: Stage, before: bytes, recorded: bool
+) -> None:
+    """A file that came at once has none that its publisher would have to remove."""
+    stage.leave(before)
+
+    outcome = stage.fetch(rest(DATA, BACK) if before else whole())
+
+    assert outcome.whole is not None
+    assert outcome.whole.recorded is recorded
+    assert stage.store.record(NAME).exists() is recorded
 
 
 def test_a_part_that_a_dead_runs_wget_holds_is_taken_from_it(

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,6 +87,54 @@ def test_a_transaction_is_all_or_nothing(ledger: Ledger) -> None:
     ledger.record([FULL])
 
     assert set(ledger.find(["b", FULL.name])) == {FULL.name}
+
+
+def test_a_full_disk_is_told_when_a_record_is_written(ledger: Ledger) -> None:
+    """In SQLite's words, and the ledger stays as it was, and usable."""
+    ledger.record([BARE])
+    (pages,) = ledger._db.execute("PRAGMA page_count").fetchone()
+    ledger._db.execute(f"PRAGMA max_page_count = {pages}")
+    many = [FileRecord(name=f"{number:05}", state="done") for number in range(2000)]
+
+    with pytest.raises(LedgerError, match="database or disk is full"):
+        ledger.record(many)
+
+    assert ledger.find(["b", "00000"]) == {"b": BARE}
+    ledger._db.execute("PRAGMA max_page_count = 100000")
+    ledger.record(many)
+    assert "00000" in ledger.find(["00000"])
+
+
+class FullDisk:
+    """A connection whose COMMIT fails; SQLite may have rolled back by itself then."""
+
+    def __init__(self, db: sqlite3.Connection, *, rolled_back: bool) -> None:
+        self._db, self._rolled_back = db, rolled_back
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        if statement != "COMMIT":
+            return self._db.execute(statement, *values)
+        if self._rolled_back:
+            self._db.execute("ROLLBACK")
+        raise sqlite3.OperationalError("database or disk is full")
+
+
+@pytest.mark.parametrize("rolled_back", [True, False])
+def test_a_full_disk_is_told_when_it_shows_in_the_commit(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, rolled_back: bool
+) -> None:
+    """Not that there is nothing left to roll back; and no transaction stays open."""
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "_db", FullDisk(ledger._db, rolled_back=rolled_back))
+        with pytest.raises(LedgerError, match="database or disk is full"):
+            ledger.record([BARE])
+
+    assert not ledger._db.in_transaction
+    ledger.record([FULL])
+    assert ledger.find(["b", FULL.name]) == {FULL.name: FULL}
 
 
 def test_a_commit_survives_a_power_cut(ledger: Ledger) -> None:

@@ -35,7 +35,9 @@ from wgetpool.model import (
 SIGNED = "https://me:PASSWORD@cdn.example.org:8443/x/a%20b.tar?_nc_gid&sig=SECRET#part"
 URL = Url(SIGNED)
 ENTRY = Entry("train/ä.tar", URL, 7, (Checksum("md5", "00" * 16),))
-WHOLE = WholePart(name="a", inode=1, size=7, proof=("size",), last_modified="today")
+WHOLE = WholePart(
+    name="a", claim=5, inode=1, size=7, proof=("size",), recorded=True, last_modified="today"
+)
 FAILURE = Failure(kind=FailureClass.TRANSIENT, reason="HTTP 503", status=503, retry_after=7.0)
 ORDER = AttemptOrder(
     directory=Path("/data"),
@@ -109,9 +111,7 @@ def test_urls_are_told_apart_by_all_of_their_text() -> None:
 
 def test_a_command_shows_neither_its_input_nor_its_environment() -> None:
     """The input is the URL, the environment the user's own."""
-    command = Command(
-        argv=("wget",), cwd=Path("/"), stdin=SIGNED.encode(), env={b"TOKEN": b"PASSWORD"}
-    )
+    command = Command(argv=("wget",), stdin=SIGNED.encode(), env={b"TOKEN": b"PASSWORD"})
 
     assert "SECRET" not in repr(command)
     assert "PASSWORD" not in repr(command)

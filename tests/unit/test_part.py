@@ -125,11 +125,27 @@ def test_an_empty_part_is_not_kept(store: Store) -> None:
 
 
 def test_an_empty_file_that_is_whole_is_kept(store: Store) -> None:
-    """A file of no bytes is a file."""
+    """A file of no bytes is a file: its claim goes to whoever publishes it."""
     with claimed(store) as part:
-        part.keep_empty = True
+        descriptor = part.hand_over()
 
     assert store.part(NAME).read_bytes() == b""
+    assert claim(store, NAME) is None
+    os.close(descriptor)
+
+
+def test_a_claim_that_was_handed_over_is_its_new_owners(store: Store) -> None:
+    """Leaving the block does not free the part; closing the descriptor does."""
+    leave(store, OLD)
+    with claimed(store) as part:
+        descriptor = part.hand_over()
+
+    held = claim(store, NAME)
+    os.close(descriptor)
+
+    assert held is None
+    with claimed(store) as part:
+        assert part.length() == len(OLD)
 
 
 def test_a_part_that_is_a_link_is_refused(store: Store, tmp_path: Path) -> None:
@@ -208,6 +224,29 @@ def test_the_validators_are_remembered_with_the_part(store: Store) -> None:
 
     with claimed(store) as part:
         assert part.record == Record(NAME, "/train/a.tar", REMOTE)
+
+
+def test_a_claim_knows_whether_there_is_a_record(store: Store) -> None:
+    """So that whoever publishes the part knows whether there is one to remove."""
+    leave(store, OLD)
+    seen = []
+
+    with claimed(store) as part:
+        for step in (lambda: part.accept(REMOTE, "/p"), part.forget, lambda: part.cut_at(300)):
+            step()
+            seen.append((part.recorded, store.record(NAME).exists()))
+
+    assert seen == [(True, True), (False, False), (True, True)]
+
+
+def test_a_record_that_outlived_its_part_does_not_outlive_a_new_start(store: Store) -> None:
+    """Its cut is one of other bytes: nobody may put them back into the new part."""
+    store.record(NAME).write_text(Record(NAME, "/p", REMOTE, Cut(5, b"x")).to_json())
+
+    with claimed(store) as part:
+        part.cut_at(0)
+
+        assert not store.record(NAME).exists()
 
 
 def test_the_record_is_on_the_disk_before_the_part_is_cut(

@@ -312,6 +312,9 @@ def test_an_error_without_a_number_is_told_all_the_same() -> None:
         (10 * MIB, Approach.STEP_BACK, None, 0),
         (STEP + 5, Approach.STEP_BACK, None, 5),
         (STEP + 5, Approach.STEP_BACK, STEP, 0),
+        (STEP + 5, Approach.STEPPED_BACK, None, STEP + 5 - OVERLAP),
+        (STEP + 5, Approach.STEPPED_BACK, STEP, 0),
+        (OVERLAP, Approach.STEPPED_BACK, None, 0),
         (10 * MIB, Approach.RESTART, None, 0),
     ],
 )
@@ -444,21 +447,31 @@ def test_validators_are_weighed(
 @pytest.mark.parametrize(
     ("approach", "finding", "then"),
     [
-        *((approach, Finding.NOTHING, approach) for approach in Approach),
+        (Approach.CONTINUE, Finding.NOTHING, Approach.CONTINUE),
+        (Approach.STEP_BACK, Finding.NOTHING, Approach.STEPPED_BACK),
+        (Approach.STEPPED_BACK, Finding.NOTHING, Approach.STEPPED_BACK),
+        (Approach.RESTART, Finding.NOTHING, Approach.RESTART),
         *((approach, Finding.FITS, Approach.CONTINUE) for approach in Approach),
         (Approach.CONTINUE, Finding.DIFFERS, Approach.STEP_BACK),
         (Approach.STEP_BACK, Finding.DIFFERS, Approach.RESTART),
+        (Approach.STEPPED_BACK, Finding.DIFFERS, Approach.RESTART),
         (Approach.RESTART, Finding.DIFFERS, Approach.RESTART),
         (Approach.CONTINUE, Finding.CHANGED, Approach.RESTART),
         (Approach.CONTINUE, Finding.LONGER, Approach.RESTART),
         (Approach.CONTINUE, Finding.RANGE_IGNORED, Approach.RESTART),
         (Approach.STEP_BACK, Finding.RANGE_IGNORED, Approach.RESTART),
+        *(
+            (Approach.STEPPED_BACK, finding, Approach.RESTART)
+            for finding in (Finding.CHANGED, Finding.LONGER, Finding.RANGE_IGNORED)
+        ),
     ],
 )
 def test_a_part_that_does_not_fit_steps_back_and_then_starts_anew(
     approach: Approach, finding: Finding, then: Approach
 ) -> None:
-    """One step back, compared again, then a new start; what tells nothing changes nothing."""
+    """One step back, compared again, then a new start. What tells nothing changes nothing, except
+    that the step back has been made.
+    """
     assert next_approach(approach, finding) is then
 
 

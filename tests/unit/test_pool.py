@@ -25,7 +25,7 @@ from support.doubles import (
     head_200,
 )
 
-from wgetpool import attempt, pool
+from wgetpool import attempt, pool, process
 from wgetpool.errors import ExitCode, MachineError
 from wgetpool.ledger import Ledger, read_all
 from wgetpool.model import (
@@ -64,6 +64,7 @@ class Stage:
         self.clock = FakeClock()
         self._patch = patch
         patch.setattr(pool, "ThreadPoolExecutor", InlineExecutor)
+        patch.setattr(process, "pause", self.clock.pause)
 
     def prepare(self, names: Sequence[str], *scripts: Script | OSError, **settings: Any) -> Run:
         """A run over the files of these one-letter names. A script is for an attempt."""
@@ -142,7 +143,9 @@ def test_a_run_ends_when_every_file_is_whole(stage: Stage) -> None:
     assert run.counts == (3, 0, 0, 0)
     assert run.finished.exit_code == ExitCode.WHOLE
     assert run.finished.bytes == 3 * len(DATA)
-    assert isinstance(run.reporter.events[0], RunStarted)
+    assert run.reporter.events[0] == RunStarted(
+        run=run.pool._run, directory=str(stage.store.directory), files=3, workers=4
+    )
     assert sorted(run.names(FileDone)) == ["a", "b", "c"]
     assert [stage.store.final(name).read_bytes() for name in "abc"] == [DATA] * 3
     assert {record.state for record in stage.records.values()} == {"done"}
@@ -216,11 +219,112 @@ def test_this_machines_trouble_ends_the_run(stage: Stage) -> None:
 
 
 def test_a_dir_that_cannot_be_made_is_this_machines_trouble(stage: Stage) -> None:
-    """Raised, for the command line to say."""
+    """Raised, for the command line to say; no run has begun, and none has ended."""
     stage.store.directory.write_bytes(b"a file")
+    run = stage.prepare("a", WHOLE)
 
     with pytest.raises(MachineError, match="cannot be written"):
-        stage.run("a", WHOLE)
+        run.go()
+
+    assert run.reporter.events == []
+
+
+def test_a_ledger_that_cannot_be_opened_is_this_machines_trouble(stage: Stage) -> None:
+    """The same: a run begins when all that it needs in DIR is there."""
+    stage.store.make()
+    stage.store.ledger.mkdir()
+    run = stage.prepare("a", WHOLE)
+
+    with pytest.raises(MachineError, match="cannot be written"):
+        run.go()
+
+    assert run.reporter.events == []
+
+
+def break_ledger(run: Run) -> None:
+    """From now on nothing can be written to it."""
+    assert run.pool._publisher is not None
+    run.pool._publisher._ledger._db.execute("PRAGMA query_only = ON")
+
+
+@pytest.mark.parametrize("size", [len(DATA), pool.GROUP_BYTES])
+def test_a_ledger_that_fails_later_ends_the_run_in_good_order(stage: Stage, size: int) -> None:
+    """A run that began ends with its last line: exit code 3, and the reason as a warning."""
+    run = stage.prepare("abc", workers=1)
+    data = bytes(size)
+    whole = [
+        Row(0, log=head_200(size)),
+        Row(0.1, data, act=lambda: break_ledger(run)),
+    ]
+    run.launcher = ScriptedLauncher(stage.clock, [Script(whole)])
+
+    finished = run.go()
+
+    assert finished.exit_code == ExitCode.MACHINE
+    assert run.reporter.events[-1] is finished
+    assert isinstance(run.reporter.events[0], RunStarted)
+    assert run.counts == (0, 0, 0, 3)
+    (warning,) = run.reporter.of(Warned)
+    assert "ledger.sqlite3 cannot be written" in warning.message
+    assert stage.store.part("a").read_bytes() == data
+    assert not stage.store.final("a").exists()
+    part = claim(stage.store, "a")
+    assert part is not None, "the run has ended, and holds its part"
+    os.close(part.descriptor)
+
+
+def test_a_run_goes_on_after_one_whose_ledger_failed(stage: Stage) -> None:
+    """In the same program, too: what was whole is published, and nothing is waited for."""
+    run = stage.prepare("abc", workers=1)
+    broken = Script([*WHOLE.rows, Row(0.2, act=lambda: break_ledger(run))])
+    run.launcher = ScriptedLauncher(stage.clock, [broken])
+    run.go()
+
+    again = stage.run("abc", WHOLE)
+
+    assert again.counts == (3, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "abandoned"),
+    [
+        ([signal.SIGINT], False),
+        ([signal.SIGINT, signal.SIGINT], True),
+        ([signal.SIGTERM, signal.SIGINT], True),
+        ([signal.SIGTERM, signal.SIGHUP, signal.SIGINT], True),
+        ([signal.SIGINT, signal.SIGTERM], False),
+        ([signal.SIGTERM, signal.SIGTERM], False),
+        ([signal.SIGHUP, signal.SIGTERM], False),
+    ],
+)
+def test_a_second_ctrl_c_abandons_the_run(
+    stage: Stage, numbers: list[signal.Signals], abandoned: bool
+) -> None:
+    """Who asks twice does not wait for a disk that hangs. A second SIGTERM is no impatience."""
+    run = stage.prepare("ab", BUSY, workers=1)
+    begin = stage.clock.now()
+
+    def strike(_: object) -> None:
+        run.pool._keeping += 1  # the disk hangs, for a minute
+        for number in numbers:
+            run.pool.interrupt(number)
+
+    def let_go(_: object) -> None:
+        run.pool._keeping -= 1
+
+    run.inbox.expect(begin + 0.5, (strike, None))
+    run.inbox.expect(begin + 60, (let_go, None))
+    run.go()
+
+    assert run.pool.abandoned is abandoned
+    assert stage.clock.now() == begin + (0.5 if abandoned else 60)
+    assert run.finished.exit_code == 128 + numbers[0]
+    assert run.reporter.of(Stopping) == [Stopping(reason=numbers[0].name)]
+    assert run.counts == (0, 0, 0, 2)
+    assert (stage.store.live_runs() != []) is abandoned
+    if abandoned:
+        run.pool._close()
+        run.pool._stop.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

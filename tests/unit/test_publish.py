@@ -46,11 +46,22 @@ def entry(name: str = "a.tar") -> Entry:
 
 
 def leave(store: Store, name: str = "a.tar", data: bytes = DATA, **more: Any) -> WholePart:
-    """A part that a worker has found to be whole."""
+    """A part that a worker has found to be whole, and holds."""
     store.make_folder(name)
-    path = store.part(name)
-    path.write_bytes(data)
-    return WholePart(name=name, inode=path.stat().st_ino, size=len(data), proof=("size",), **more)
+    part = claim(store, name)
+    assert part is not None
+    with part:
+        os.pwrite(part.descriptor, data, 0)
+        if more.get("recorded"):
+            part.accept(RemoteFile(size=len(data)), "/a.tar")
+        return WholePart(
+            name=name,
+            claim=part.hand_over(),
+            inode=part.inode(),
+            size=len(data),
+            proof=("size",),
+            **more,
+        )
 
 
 def done(wholes: Sequence[WholePart]) -> list[FileRecord]:
@@ -79,11 +90,8 @@ def state_of(store: Store, name: str = "a.tar") -> str:
 
 def test_a_published_file_is_there_and_known(store: Store, publisher: Publisher) -> None:
     """Under its name, no part beside it, no past, and the ledger has it with its size."""
-    whole = leave(store)
-    part = claim(store, "a.tar")
-    assert part is not None
-    with part:
-        part.accept(RemoteFile(size=len(DATA)), "/a.tar")
+    whole = leave(store, recorded=True)
+    assert store.record("a.tar").exists()
 
     results = publish(publisher, whole)
 
@@ -183,7 +191,7 @@ def test_a_crash_between_two_steps_never_makes_a_stranger_of_our_file(
 ) -> None:
     """The next run finds a whole file that it knows, or the part: never anything else."""
     with closing(opened(store)) as publisher:
-        whole = leave(store)
+        whole = leave(store, recorded=True)
         publisher.survey([entry()])
         made = publish_until(publisher, whole, steps)
 
@@ -201,7 +209,7 @@ def test_a_crash_between_two_steps_never_makes_a_stranger_of_our_file(
 def test_a_crash_after_the_rename_is_mended_by_the_next_survey(store: Store) -> None:
     """The ledger has it as done then, whatever happens to its inode later."""
     publisher = opened(store)
-    whole = leave(store)
+    whole = leave(store, recorded=True)
     publisher.survey([entry()])
     publish_until(publisher, whole, RENAMED)
     publisher.close()
@@ -220,7 +228,7 @@ def test_a_crash_after_the_rename_is_mended_by_the_next_survey(store: Store) -> 
 def test_a_file_that_was_not_ours_is_a_stranger_after_a_crash(store: Store, data: bytes) -> None:
     """`publishing` trusts one inode of one size: what somebody else puts there is not it."""
     publisher = opened(store)
-    whole = leave(store)
+    whole = leave(store, recorded=True)
     publisher.survey([entry()])
     publish_until(publisher, whole, RENAMED - 1)
     publisher.close()
@@ -249,14 +257,13 @@ def test_what_is_there_is_never_overwritten(store: Store, publisher: Publisher, 
     assert state_of(store) != "done"
 
 
-@pytest.mark.parametrize("change", ["grown", "replaced", "removed", "held"])
+@pytest.mark.parametrize("change", ["grown", "replaced", "removed"])
 def test_a_part_that_somebody_else_has_changed_is_not_published(
     store: Store, publisher: Publisher, change: str
 ) -> None:
     """What was proved is one inode of one size, and ours alone."""
     whole = leave(store)
     path = store.part("a.tar")
-    other = None
     match change:
         case "grown":
             path.write_bytes(DATA + b"x")
@@ -266,8 +273,6 @@ def test_a_part_that_somebody_else_has_changed_is_not_published(
             copy.replace(path)
         case "removed":
             path.unlink()
-        case "held":
-            other = claim(store, "a.tar")
 
     results = publish(publisher, whole)
 
@@ -275,8 +280,68 @@ def test_a_part_that_somebody_else_has_changed_is_not_published(
     assert not store.final("a.tar").exists()
     assert state_of(store) != "done"
     assert path.exists() == (change != "removed")
-    if other is not None:
-        other.__exit__(None, None, None)
+
+
+def test_a_whole_part_stays_claimed_until_it_is_published(
+    store: Store, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No other run takes it while it waits for its group, up to its rename; then it is free."""
+    whole = leave(store)
+    held: list[bool] = []
+
+    def look(*_: Any) -> str:
+        held.append(claim(store, "a.tar") is None)
+        return ""
+
+    note_calls(monkeypatch, [], "os.fsync", lambda fd: look() if kind_of(fd) == "file" else "")
+    note_calls(monkeypatch, [], "pathlib.Path.rename", look)
+    look()
+    results = publish(publisher, whole)
+
+    assert results == {"a.tar": None}
+    assert held == [True, True, True]
+    assert is_closed(whole.claim)
+    again = claim(store, "a.tar")
+    assert again is not None
+    with again:
+        assert again.length() == 0
+
+
+def is_closed(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("trouble", ["there", "changed", "disk", "ledger", "killed"])
+def test_a_claim_is_given_back_though_nothing_was_published(
+    store: Store, publisher: Publisher, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """Of every part of the group, whatever the trouble is: another attempt can take it."""
+    wholes = [leave(store, name) for name in NAMES]
+    publisher.survey([entry(name) for name in NAMES])
+    match trouble:
+        case "there":
+            store.final(NAMES[0]).touch()
+        case "changed":
+            store.part(NAMES[0]).write_bytes(b"x")
+        case "disk":
+            monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(5, "I/O")))
+        case "ledger":
+            publisher._ledger._db.execute("PRAGMA query_only = ON")
+        case "killed":
+            monkeypatch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(Killed()))
+
+    with suppress(MachineError, Killed):
+        results = publisher.publish(wholes, done(wholes))
+        assert results[NAMES[0]] is not None
+
+    assert [is_closed(whole.claim) for whole in wholes] == [True] * 3
+    part = claim(store, NAMES[0])
+    assert part is not None
+    os.close(part.descriptor)
 
 
 def test_one_that_fails_does_not_hold_up_the_others(store: Store, publisher: Publisher) -> None:
@@ -376,7 +441,9 @@ def test_a_published_file_has_the_mode_that_the_umask_gives(
     assert part is not None
     with part:
         os.write(part.descriptor, DATA)
-        whole = WholePart(name="a.tar", inode=part.inode(), size=len(DATA), proof=())
+        whole = WholePart(
+            name="a.tar", claim=part.hand_over(), inode=part.inode(), size=len(DATA), proof=()
+        )
 
     publish(publisher, whole)
 
@@ -478,8 +545,10 @@ def test_a_name_whose_folder_is_none_is_absent(
 def test_a_look_without_a_run_writes_nothing(store: Store) -> None:
     """--dry-run sees what a run would see, and makes nothing."""
     store.final("b.tar").write_bytes(DATA)
+    whole = leave(store)
     with closing(Ledger(store.ledger)) as ledger:
-        ledger.record(done([leave(store)]))
+        ledger.record(done([whole]))
+    os.close(whole.claim)
     store.part("a.tar").rename(store.final("a.tar"))
     before = store.ledger.read_bytes()
 

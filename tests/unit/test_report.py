@@ -338,7 +338,16 @@ class TestSummary:
     )
     def test_every_class_of_failure_has_its_next_step(self, class_, advice):
         """Nobody is left with a failure and no idea."""
-        assert advice in summary([failed("a", "reason", class_)], finished(failed=1))
+        assert advice in summary([failed("a", "HTTP 400", class_)], finished(failed=1))
+
+    def test_a_failure_that_no_link_is_to_blame_for_blames_no_link(self):
+        """A stranger under its name, a redirect loop: its own words say what to do."""
+        reason = "a file of this name is there: Move it away to have it fetched"
+
+        text = summary([failed("a", reason, FailureClass.PERMANENT)], finished(failed=1))
+
+        assert f"Failed: 1 file, {reason}" in text
+        assert "Check the links" not in text
 
     def test_a_thousand_different_reasons_do_not_fill_the_screen(self):
         """The commonest reasons are shown, the rest counted."""
@@ -353,7 +362,7 @@ class TestSummary:
         """An unproved file is published, and said."""
         text = summary([done("odd.tar", proof=())], finished(done=1))
 
-        assert "The server told no length for 1 file: nothing proves them whole." in text
+        assert "Nothing proves 1 file whole: the server told no length." in text
         assert "    odd.tar" in text
 
 
@@ -453,6 +462,7 @@ class TestJson:
                 "class": "permanent",
                 "attempts": 1,
                 "seconds": 0.0,
+                "size": None,
             },
             {
                 "event": "file_done",

@@ -107,7 +107,7 @@ def failed(
 
 
 def whole(name: str, size: int = 10) -> Outcome:
-    part = WholePart(name=name, inode=1, size=size, proof=("size",))
+    part = WholePart(name=name, claim=9, inode=1, size=size, proof=("size",))
     return Outcome(name=name, ending=Ending.EXITED, after=size, received=size, whole=part)
 
 
@@ -376,8 +376,9 @@ def test_another_file_may_take_as_long_as_the_first_once(finding: Finding) -> No
 def test_a_final_failure_ends_the_file_at_once(kind: FailureClass) -> None:
     """No second attempt, and the others go on."""
     desk = Desk(2)
-    desk.add("a", "b")
+    desk.add("a", "b", size=7)
     desk.order()
+    desk.clock.advance(2.0)
 
     desk.fail("a", kind, status=403)
 
@@ -391,7 +392,7 @@ def test_a_final_failure_ends_the_file_at_once(kind: FailureClass) -> None:
             bytes=0,
             retry_in=None,
         ),
-        FileFailed(name="a", reason="a reason", class_=kind, attempts=1),
+        FileFailed(name="a", reason="a reason", class_=kind, attempts=1, seconds=2.0, size=7),
     ]
     assert desk.next() == "b"
 
@@ -541,7 +542,7 @@ def test_a_file_that_another_run_published_first_is_looked_at_again(error: OSErr
 
 
 def test_a_file_of_another_run_is_looked_at_again_and_again() -> None:
-    """Not before its time; it comes back as new, skipped or refused, and counts once."""
+    """Not before its time; it comes back as it was, skipped or refused, and counts once."""
     desk = Desk(1)
     desk.add("a", size=10)
     desk.order()
@@ -559,6 +560,97 @@ def test_a_file_of_another_run_is_looked_at_again_and_again() -> None:
     assert (early, due) == ([], [entry("a", 10)])
     assert desk.scheduler.is_idle
     assert (desk.scheduler.tally.skipped, desk.scheduler.tally.size) == (1, 10)
+
+
+def look_again(desk: Desk) -> Entry:
+    """Time passes until the one file of another run is to be looked at."""
+    desk.clock.advance(desk.scheduler.due_in() or 0.0)
+    (found,) = desk.scheduler.due_elsewhere()
+    return found
+
+
+def test_a_file_that_is_looked_at_again_keeps_its_tries() -> None:
+    """A run that takes turns with another one does not try a dead file for ever."""
+    desk = Desk(1, tries=3)
+    desk.add("a")
+    desk.order()
+    attempts = []
+
+    for _ in range(3):
+        order = desk.retry("a")
+        if order is None:
+            break
+        attempts.append(order.attempt)
+        desk.scheduler.take(Outcome(name="a", ending=Ending.ELSEWHERE))
+        desk.scheduler.add(look_again(desk))
+        attempts.append(desk.order().attempt)
+
+    assert attempts == [2, 2, 3, 3]  # what another run made of it was no attempt of ours
+    assert desk.waits == [5.0, 10.0, None]
+    assert [event.attempts for event in desk.reporter.of(FileFailed)] == [3]
+
+
+@pytest.mark.parametrize(
+    ("more", "approach"),
+    [
+        ({"finding": Finding.DIFFERS}, Approach.STEP_BACK),
+        ({"finding": Finding.CHANGED}, Approach.RESTART),
+        ({"kind": FailureClass.BROKEN, "rejected": True}, Approach.RESTART),
+    ],
+)
+def test_a_file_that_is_looked_at_again_keeps_its_approach(
+    more: dict[str, Any], approach: Approach
+) -> None:
+    """What an attempt found out about the part is still true of it."""
+    desk = Desk(1)
+    desk.add("a")
+    desk.order()
+    first = desk.retry("a", **more)
+    desk.scheduler.take(Outcome(name="a", ending=Ending.ELSEWHERE))
+
+    desk.scheduler.add(look_again(desk), begun=7)
+    second = desk.order()
+
+    assert first is not None
+    assert (first.approach, second.approach) == (approach, approach)
+    assert desk.reporter.of(AttemptStarted)[-1].bytes == 7  # as the look has found it
+
+
+def test_a_file_that_is_rejected_before_and_after_a_look_is_broken() -> None:
+    """Fetched anew once: a look in between is no excuse for a third time."""
+    desk = Desk(1)
+    desk.add("a")
+    desk.order()
+    desk.retry("a", kind=FailureClass.BROKEN, rejected=True)
+    desk.scheduler.take(Outcome(name="a", ending=Ending.ELSEWHERE))
+    desk.scheduler.add(look_again(desk))
+    desk.order()
+
+    desk.fail("a", FailureClass.BROKEN, rejected=True)
+
+    assert [event.class_ for event in desk.reporter.of(FileFailed)] == [FailureClass.BROKEN]
+
+
+@pytest.mark.parametrize("end", ["skip", "refuse"])
+def test_a_file_that_ends_with_a_look_has_ended(end: str) -> None:
+    """In its state as well: it can be neither tried nor ended once more."""
+    desk = Desk(1)
+    desk.add("a", size=10)
+    desk.order()
+    desk.retry("a")
+    desk.scheduler.take(Outcome(name="a", ending=Ending.ELSEWHERE))
+    again = look_again(desk)
+    job = desk.scheduler._aside["a"]
+
+    if end == "skip":
+        desk.scheduler.skip(again, size=10, why="known")
+    else:
+        desk.scheduler.refuse(again, Failure(kind=PERMANENT, reason="a stranger"))
+
+    assert job.state is (FileState.SKIPPED if end == "skip" else FileState.FAILED)
+    assert desk.scheduler._aside == {}
+    assert desk.scheduler.is_idle
+    assert [event.attempts for event in desk.reporter.of(FileFailed)] == [1] * (end == "refuse")
 
 
 def test_looks_at_a_file_of_another_run_become_rarer() -> None:

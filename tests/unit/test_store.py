@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,7 +78,7 @@ def test_a_state_folder_that_was_open_is_closed(tmp_path: Path) -> None:
 
 
 def test_making_dir_again_changes_nothing(store: Store) -> None:
-    """And leaves no probe behind."""
+    """And tries nothing out: no file is made."""
     store.ledger.write_bytes(b"kept")
 
     store.make()
@@ -159,6 +160,24 @@ def test_a_file_where_a_folder_should_be_is_refused(store: Store) -> None:
 
 
 # ---------------------------------------------------------------- the locks of runs
+
+
+@pytest.mark.parametrize("gone", ["state", "runs"])
+def test_a_run_that_cannot_be_locked_is_said_in_one_sentence(store: Store, gone: str) -> None:
+    """A DIR that is there and cannot be written: what, where, and what to do."""
+    shutil.rmtree(store.state if gone == "state" else store.runs)
+
+    with pytest.raises(MachineError, match=r"data cannot be written: No such file.*-o"):
+        store.lock_run("r1")
+
+
+def test_a_run_is_locked_by_the_store(store: Store) -> None:
+    """And is alive until it gives the lock back."""
+    lock = store.lock_run("r1")
+    alive = store.live_runs()
+    lock.release()
+
+    assert (alive, store.live_runs(), store.dead_runs()) == (["r1"], [], [])
 
 
 def test_a_live_run_is_told_from_a_dead_one(store: Store) -> None:

@@ -36,7 +36,6 @@ def build(
         Url(url),
         Path("/data/-a b%.tar.part"),
         timeout=timeout,
-        cwd=Path("/data/.wgetpool/wget"),
         environment=environment or {},
         lock=7,
     )
@@ -97,7 +96,7 @@ def test_wget_speaks_english_and_keeps_the_mark_of_its_run() -> None:
 
 def test_the_claim_of_the_part_stays_open_in_the_child() -> None:
     """What is locked for wget is open in wget: an orphan holds its part."""
-    assert build("https://example.org/a").keep_open == (7,)
+    assert build("https://example.org/a").keep_open == 7
 
 
 # ---------------------------------------------------------------- which program it is
