@@ -145,7 +145,7 @@ class _Attempt:
             finding = self._judge(head)
             if finding in policy.USELESS:
                 return _Watched(Ending.CUT_SHORT, accepted)
-            if head is not None and finding is Finding.FITS and not accepted:
+            if head is not None and finding is Finding.FITS:
                 self.part.accept(head.remote, self.entry.url.path)
                 accepted = True
             if 0 < limits.attempt_timeout <= now - self.started_at:
@@ -178,8 +178,7 @@ class _Attempt:
         if finding is Finding.FITS and reply.head is not None:
             if (size := self._whole_size(reply, watched.ending)) is not None:
                 return self._check(size, reply.head, came)
-            if not watched.accepted:
-                self.part.accept(reply.head.remote, self.entry.url.path)
+            self.part.accept(reply.head.remote, self.entry.url.path)
         elif self.offset:
             self.part.put_back()
         else:

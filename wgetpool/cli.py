@@ -14,6 +14,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -372,13 +373,14 @@ def _run(settings: Settings, entries: list[Entry], *, json: bool, quiet: bool) -
         command=_command_again(sys.argv[1:]),
         directory=str(settings.directory),
     )
+    _keep_to_ourselves()
     try:
         pool = Pool(settings, entries, reporter=reporter)
         gc.freeze()  # what has been loaded stays: the collector need not look at it again and again
         _on_signals(pool.interrupt)
         finished = pool.run()
     except Exception as error:
-        if isinstance(error, WgetpoolError | BrokenPipeError):
+        if isinstance(error, WgetpoolError | OSError):
             raise
         raise MachineError(_write_traceback(settings.directory)) from error
     finally:
@@ -389,9 +391,17 @@ def _run(settings: Settings, entries: list[Entry], *, json: bool, quiet: bool) -
     return finished.exit_code
 
 
+def _keep_to_ourselves() -> None:
+    """Descriptors that we were started with, a lock say, are not for a wget that may outlive us."""
+    for descriptor in (int(path.name) for path in Path("/proc/self/fd").iterdir()):
+        if descriptor > 2:
+            with suppress(OSError):
+                os.set_inheritable(descriptor, False)
+
+
 def _command_again(words: list[str]) -> str:
     """This command line, for people to repeat; without URLs that may hold secrets."""
-    if any(re.match(r"https?://[^/]*@|https?://.*\?", word) for word in words):
+    if any(re.search(r"(?i)https?://([^/]*@|.*\?)", word) for word in words):
         return "the same command again"
     return shlex.join(["wgetpool", *words])
 
@@ -433,7 +443,7 @@ def _say(message: str) -> None:
     sys.stderr.write(f"wgetpool: {message}\n")
 
 
-def run() -> int:
+def run() -> int:  # noqa: PLR0911  an exit code each
     """Runs the command line; returns the exit code."""
     _on_signals(_exit_at_once)
     try:
@@ -449,6 +459,10 @@ def run() -> int:
         # interpreter's end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILED
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        _say(f"{error.strerror or error}{where}.")
+        return ExitCode.MACHINE
     except (typer.Abort, KeyboardInterrupt):
         return 128 + signal.SIGINT
     except Exception as error:

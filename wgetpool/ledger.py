@@ -30,7 +30,17 @@ CREATE TABLE files (
 ) WITHOUT ROWID;
 """
 COLUMNS = "name, state, size, inode, proof, attempts, reason, class, seconds, finished"
-REPLACE = f"REPLACE INTO files ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)"  # noqa: S608  constants
+# Our failure does not undo what another run has done meanwhile.
+PUT = f"""
+INSERT INTO files ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)
+ON CONFLICT (name) DO UPDATE SET ({COLUMNS}) = (
+    excluded.name, excluded.state, excluded.size, excluded.inode, excluded.proof,
+    excluded.attempts, excluded.reason, excluded.class, excluded.seconds, excluded.finished)
+WHERE excluded.state != 'failed' OR files.state NOT IN ('publishing', 'done')
+"""  # noqa: S608  constants only
+EXPECT = """
+INSERT OR IGNORE INTO files (name, state, size, proof, attempts) VALUES (?, 'pending', ?, '', 0)
+"""
 BUSY_TIMEOUT = 30.0  # seconds to wait for another run's transaction
 CHUNK = 500  # names in one query; SQLite before 3.32 takes 999 at most
 
@@ -62,7 +72,8 @@ class Ledger:
                 self._db.execute(SCHEMA)
                 self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         if version > SCHEMA_VERSION:
-            raise sqlite3.DatabaseError(f"it was written by a newer wgetpool (schema {version})")
+            # Not the file's fault: it is left as it is.
+            raise sqlite3.OperationalError(f"a newer wgetpool wrote it (schema {version}): update")
 
     def find(self, names: Sequence[str]) -> dict[str, FileRecord]:
         """What is known of these names."""
@@ -80,7 +91,12 @@ class Ledger:
         if not rows:
             return
         with nullcontext() if self._db.in_transaction else self.transaction():
-            self._db.executemany(REPLACE, rows)
+            self._db.executemany(PUT, rows)
+
+    def expect(self, wanted: Iterable[tuple[str, int | None]]) -> None:
+        """Notes names, with their sizes where they are told, that are not in the ledger yet."""
+        with self.transaction():
+            self._db.executemany(EXPECT, wanted)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -144,8 +144,9 @@ class Part:
         if cut is None:
             return
         if self.length() >= cut.offset:
+            # What came goes first: whoever dies in between leaves nothing that could be compared.
+            os.ftruncate(self.descriptor, cut.offset)
             os.pwrite(self.descriptor, cut.taken, cut.offset)
-            os.ftruncate(self.descriptor, cut.offset + len(cut.taken))
             os.fsync(self.descriptor)
         self._save(replace(self.record, cut=None))
 

@@ -21,6 +21,7 @@ from wgetpool import process
 from wgetpool.attempt import fetch
 from wgetpool.errors import ExitCode, MachineError
 from wgetpool.model import (
+    AttemptOrder,
     Clock,
     Entry,
     Event,
@@ -97,6 +98,7 @@ class Pool:
         self._keeping = 0  # jobs that the keeper has
         self._gone = 0
         self._group: list[WholePart] = []
+        self._claims: set[int] = set()  # of whole parts, on their way from worker to keeper
         self._records: list[FileRecord] = []
         self._flush_at: float | None = None
         self._started_at = self._clock.now()
@@ -134,8 +136,8 @@ class Pool:
         finally:
             self._stop.set()
             self._workers.shutdown(cancel_futures=True)
-            for whole in self._group:
-                os.close(whole.claim)
+            for claim in self._claims:
+                os.close(claim)
             if not self.abandoned:
                 self._keeper.submit(self._close)
                 self._keeper.shutdown()
@@ -155,7 +157,9 @@ class Pool:
         """Gives work to whoever is free."""
         scheduler = self._scheduler
         if self._publisher is not None:
-            free = self._settings.workers - scheduler.running
+            # A slow disk holds up fetching: each file that waits for it holds a descriptor.
+            crowded = scheduler.checking >= 2 * GROUP
+            free = 0 if crowded else self._settings.workers - scheduler.running
             while free > 0 and (order := scheduler.next_order()) is not None:
                 self._submit(self._workers, self._on_outcome, self._fetch, order)
                 free -= 1
@@ -169,7 +173,8 @@ class Pool:
     def _wait(self) -> None:
         """Blocks until something arrives or is due, then takes all that has arrived."""
         now = self._clock.now()
-        dues = [self._scheduler.due_in() if self._scheduler.halted is None else None]
+        free = self._scheduler.running < self._settings.workers
+        dues = [self._scheduler.due_in(free=free)]
         if self._flush_at is not None and not self._keeping:
             dues.append(self._flush_at - now)
         if self._reporter.progress_interval is not None and not self._sampling:
@@ -197,8 +202,11 @@ class Pool:
 
     # ------------------------------------------------------------ workers
 
-    def _fetch(self, order: Any) -> Outcome:
-        return fetch(order, stop=self._stop, clock=self._clock, environment=self._environment)
+    def _fetch(self, order: AttemptOrder) -> Outcome:
+        outcome = fetch(order, stop=self._stop, clock=self._clock, environment=self._environment)
+        if outcome.whole is not None:
+            self._claims.add(outcome.whole.claim)
+        return outcome
 
     def _on_outcome(self, outcome: Outcome) -> None:
         whole = self._scheduler.take(outcome)
@@ -226,8 +234,12 @@ class Pool:
             self._store.forget_run(run)
         lock = self._lock = self._store.lock_run(self._run)
         publisher = Publisher(
-            self._store, clock=self._clock, remote_time=self._settings.remote_time
+            self._store,
+            clock=self._clock,
+            remote_time=self._settings.remote_time,
+            skip_gone=self._settings.skip_gone,
         )
+        publisher.expect(self._entries)
         return lock, publisher, orphans
 
     def _on_open(self, opened: tuple[RunLock, Publisher, int]) -> None:
@@ -302,6 +314,7 @@ class Pool:
         records, self._records = self._records, []
         self._flush_at = self._clock.now() if self._group else None
         records += [self._done_record(whole) for whole in group]
+        self._claims.difference_update(whole.claim for whole in group)
         self._keep(self._on_published, self._publisher.publish, group, records)
 
     def _on_published(self, results: dict[str, OSError | None]) -> None:

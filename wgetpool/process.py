@@ -14,7 +14,7 @@ import select
 import signal
 import time
 from collections.abc import Container, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from typing import Any
 
@@ -69,18 +69,15 @@ class Child:
     def __init__(self, command: Command) -> None:
         self._code: int | None = None
         self._pidfd = -1
-        self._log = os.memfd_create("log", os.MFD_CLOEXEC)
-        # Appending: wget opens its log by name once more.
-        fcntl.fcntl(self._log, fcntl.F_SETFL, os.O_APPEND)
-        stdin = os.memfd_create("stdin", os.MFD_CLOEXEC)
-        try:
-            os.pwrite(stdin, command.stdin, 0)
-            self.pid = _spawn(command, stdin, self._log)
-        except BaseException:
-            os.close(self._log)
-            raise
-        finally:
-            os.close(stdin)
+        with ExitStack() as undo:
+            self._log = os.memfd_create("log", os.MFD_CLOEXEC)
+            undo.callback(os.close, self._log)
+            # Appending: wget opens its log by name once more.
+            fcntl.fcntl(self._log, fcntl.F_SETFL, os.O_APPEND)
+            with os.fdopen(os.memfd_create("stdin", os.MFD_CLOEXEC), "wb", buffering=0) as stdin:
+                os.pwrite(stdin.fileno(), command.stdin, 0)
+                self.pid = _spawn(command, stdin.fileno(), self._log)
+            undo.pop_all()
         with suppress(OSError):  # kernels before 5.3: wait() falls back to polling
             self._pidfd = os.pidfd_open(self.pid)
 
@@ -110,9 +107,9 @@ class Child:
     def _end(self) -> None:
         """TERM, CONT (it may be stopped), grace, KILL; returns when the child is reaped."""
         for number in (signal.SIGTERM, signal.SIGCONT):
-            os.kill(self.pid, number)
+            os.killpg(self.pid, number)  # a --wget that is a script may have a child
         if not self._ended_within(GRACE):
-            os.kill(self.pid, signal.SIGKILL)
+            os.killpg(self.pid, signal.SIGKILL)
             self._has_ended(options=0)
 
     def _ended_within(self, timeout: float, *wakers: int) -> bool:

@@ -50,20 +50,30 @@ class Publisher:
     Raises MachineError where the ledger cannot be written.
     """
 
-    def __init__(self, store: Store, *, clock: Clock, remote_time: bool) -> None:
-        self._store, self._clock, self._remote_time = store, clock, remote_time
+    def __init__(
+        self, store: Store, *, clock: Clock, remote_time: bool, skip_gone: bool = False
+    ) -> None:
+        self._store, self._clock = store, clock
+        self._remote_time, self._skip_gone = remote_time, skip_gone
         try:
             self._ledger, self.warning = open_ledger(store.ledger)
         except (LedgerError, OSError) as error:
             raise _unusable(store, error) from error
 
+    def expect(self, entries: Iterable[Entry]) -> None:
+        """Notes all that is wanted: what `status` counts."""
+        try:
+            self._ledger.expect((entry.name, entry.size) for entry in entries)
+        except LedgerError as error:
+            raise _unusable(self._store, error) from error
+
     def survey(self, entries: Sequence[Entry]) -> list[Surveyed]:
-        """Looks up a chunk of entries, and notes those that are wanted for the first time."""
+        """Looks up a chunk of entries."""
         try:
             with self._ledger.transaction():
                 known = self._ledger.find([entry.name for entry in entries])
                 surveyed = [look(self._store, entry, known.get(entry.name)) for entry in entries]
-                self._ledger.record(_changes(surveyed, known))
+                self._ledger.record(self._changes(surveyed, known))
         except LedgerError as error:
             raise _unusable(self._store, error) from error
         except OSError as error:
@@ -97,6 +107,24 @@ class Publisher:
 
     def close(self) -> None:
         self._ledger.close()
+
+    def _changes(
+        self, surveyed: Iterable[Surveyed], known: dict[str, FileRecord]
+    ) -> Iterable[FileRecord]:
+        """The records that a survey changes: what is wanted again, and what is done though its run
+        died between rename and record.
+        """
+        for one in surveyed:
+            record = known.get(one.entry.name)
+            if record is None:
+                yield FileRecord(name=one.entry.name, state="pending", size=one.entry.size)
+            elif one.presence is Presence.KNOWN:
+                if record.state == "publishing":
+                    yield replace(record, state="done")
+            elif record.state == "failed" or (
+                record.state == "done" and not (one.presence is Presence.GONE and self._skip_gone)
+            ):
+                yield replace(record, state="pending", reason=None, class_=None)
 
     def _modified_at(self, whole: WholePart) -> float | None:
         """The modification time that the published file gets: now, or what the server told."""
@@ -134,20 +162,6 @@ def survey_read_only(store: Store, entries: Sequence[Entry]) -> list[Surveyed]:
     except LedgerError:
         known = {}
     return [look(store, entry, known.get(entry.name)) for entry in entries]
-
-
-def _changes(surveyed: Iterable[Surveyed], known: dict[str, FileRecord]) -> Iterable[FileRecord]:
-    """The records that a survey changes: new files, and those whose run died between rename and
-    record.
-    """
-    for one in surveyed:
-        record = known.get(one.entry.name)
-        if record is None:
-            yield FileRecord(name=one.entry.name, state="pending", size=one.entry.size)
-        elif one.presence is Presence.KNOWN and record.state == "publishing":
-            yield replace(record, state="done")
-        elif one.presence is not Presence.KNOWN and record.state == "failed":
-            yield replace(record, state="pending", reason=None, class_=None)
 
 
 def _unusable(store: Store, error: Exception) -> MachineError:

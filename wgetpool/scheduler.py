@@ -172,9 +172,18 @@ class Scheduler:
         busy = self._running or self._checking
         return not busy and (self.halted is not None or not waiting)
 
-    def due_in(self) -> float | None:
-        """Seconds until something that waits is due; None when nothing waits."""
-        soonest = [queue[0].at for queue in (self._backoff, self._elsewhere) if queue]
+    @property
+    def checking(self) -> int:
+        return len(self._checking)
+
+    def due_in(self, *, free: bool = True) -> float | None:
+        """Seconds until something that waits is due; None when nothing waits, or nothing is to be
+        started. A retry is not waited for while no worker is `free` for it.
+        """
+        if self.halted:
+            return None
+        queues = (self._backoff, self._elsewhere) if free else (self._elsewhere,)
+        soonest = [queue[0].at for queue in queues if queue]
         return max(min(soonest) - self._clock.now(), 0.0) if soonest else None
 
     def next_order(self) -> AttemptOrder | None:
@@ -233,6 +242,8 @@ class Scheduler:
         job.length = outcome.after
         if outcome.ending is Ending.ELSEWHERE:
             job.attempts -= 1
+            if not job.attempts:
+                job.started_at = 0.0
             self._put_elsewhere(job)
         elif outcome.ending is Ending.STOPPED:
             self._move(job, FileState.PENDING)
@@ -245,6 +256,8 @@ class Scheduler:
         elif outcome.failure is not None:
             self._learn_size(job, outcome.remote.size)
             self._after_failure(job, outcome, outcome.failure)
+        else:
+            raise AssertionError(f"{outcome.ending} without a result")
         return None
 
     def published(self, name: str, error: OSError | None) -> None:

@@ -70,8 +70,8 @@ class Store:
         if "/" not in name:
             return
         folder = self.final(name).parent
-        root = self.directory.resolve()
-        if not folder.resolve().is_relative_to(root):
+        root, real = (Path(os.path.realpath(path)) for path in (self.directory, folder))
+        if not real.is_relative_to(root):
             raise NotADirectoryError(
                 errno.ENOTDIR, "a folder in its name is a symbolic link out of DIR", str(folder)
             )
@@ -104,8 +104,9 @@ class Store:
             (self.runs / run).unlink()
 
     def _cannot_be_written(self, error: OSError) -> MachineError:
+        where = f" ({error.filename})" if error.filename else ""
         return MachineError(
-            f"{self.directory} cannot be written: {error.strerror} ({error.filename}). "
+            f"{self.directory} cannot be written: {error.strerror}{where}. "
             "Name a folder that you may write with -o, or make room."
         )
 
@@ -128,9 +129,14 @@ class RunLock:
         self._descriptor = os.open(
             unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
         )
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.write(self._descriptor, f"{os.getpid()}\n".encode())
-        unnamed.rename(store.runs / run)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.write(self._descriptor, f"{os.getpid()}\n".encode())
+            unnamed.rename(store.runs / run)
+        except OSError:
+            os.close(self._descriptor)
+            unnamed.unlink()
+            raise
 
     def release(self) -> None:
         self._store.forget_run(self._run)

@@ -156,20 +156,37 @@ def test_the_schema_has_a_version(path: Path) -> None:
         assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
 
 
-def test_the_ledger_of_a_newer_wgetpool_is_set_aside_whole(path: Path) -> None:
-    """It is not read, not changed, and a sentence says where it is."""
+def test_the_ledger_of_a_newer_wgetpool_is_left_alone(path: Path) -> None:
+    """It is not read, not changed, not moved: a newer run may be at work on it."""
     write(path, FULL)
     with closing(sqlite3.connect(path)) as db:
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     before = path.read_bytes()
 
-    ledger, warning = open_ledger(path)
+    with pytest.raises(LedgerError, match="newer wgetpool"):
+        open_ledger(path)
 
-    with closing(ledger):
-        assert ledger.find([FULL.name]) == {}
-    assert warning is not None
-    assert "newer wgetpool" in warning
-    assert path.with_name("ledger.unreadable").read_bytes() == before
+    assert path.read_bytes() == before
+
+
+def test_a_failure_of_ours_does_not_undo_what_another_run_has_done(path: Path) -> None:
+    """Whoever made the file whole is right, whichever record comes last."""
+    write(path, FULL)
+
+    write(path, FileRecord(name=FULL.name, state="failed", reason="HTTP 404"))
+
+    assert list(read_all(path)) == [FULL]
+
+
+def test_what_is_expected_is_noted_and_what_is_known_stays(path: Path) -> None:
+    """The whole selection is in the ledger before the first file is fetched."""
+    write(path, FULL)
+
+    with closing(Ledger(path)) as ledger:
+        ledger.expect([(FULL.name, None), ("new.tar", 7)])
+
+    states = {record.name: (record.state, record.size) for record in read_all(path)}
+    assert states == {FULL.name: ("done", FULL.size), "new.tar": ("pending", 7)}
 
 
 @pytest.mark.parametrize("junk", [b"no database" * 100, b"SQLite format 3\0" + b"\xff" * 5000])

@@ -511,6 +511,25 @@ def test_what_is_put_back_is_on_the_disk_before_the_record_forgets_it(
     assert calls[:3] == ["ftruncate", "fsync True", "close cut"]
 
 
+@pytest.mark.parametrize("step", ["os.pwrite", "os.fsync", "wgetpool.part.Part._save"])
+def test_a_kill_while_bytes_are_put_back_leaves_nothing_to_be_trusted(
+    store: Store, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The next run finds the old bytes or fewer, never the foreign ones behind the old tail."""
+    leave(store, OLD)
+    killed_after_the_cut(store, 500, b"#" * 5000)
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, claimed(store) as part:
+        patch.setattr(step, die)
+        with pytest.raises(KeyboardInterrupt):
+            part.settle()
+
+    assert settled(store) == OLD
+
+
 # ---------------------------------------------------------------- rejected, looked at
 
 

@@ -273,6 +273,22 @@ def test_a_ledger_that_fails_later_ends_the_run_in_good_order(stage: Stage, size
     os.close(part.descriptor)
 
 
+def test_a_part_that_waits_to_be_published_is_free_when_the_run_has_failed(stage: Stage) -> None:
+    """It is whole, and another run publishes it."""
+    run = stage.prepare("abc", workers=2)
+    size = pool.GROUP_BYTES  # of the first, which is published at once
+    rows = [Row(0, log=head_200(size)), Row(0.1, bytes(size), act=lambda: break_ledger(run))]
+    run.launcher = ScriptedLauncher(stage.clock, [Script(rows), WHOLE, MISSING])
+
+    run.go()
+
+    assert [whole.name for whole in run.pool._group] == ["b"]
+    part = claim(stage.store, "b")
+    assert part is not None, "the run has ended, and holds its part"
+    with part:
+        assert part.path.read_bytes() == DATA
+
+
 def test_a_run_goes_on_after_one_whose_ledger_failed(stage: Stage) -> None:
     """In the same program, too: what was whole is published, and nothing is waited for."""
     run = stage.prepare("abc", workers=1)

@@ -37,8 +37,8 @@ def publisher(store: Store) -> Iterator[Publisher]:
         yield each
 
 
-def opened(store: Store, *, remote_time: bool = False) -> Publisher:
-    return Publisher(store, clock=FakeClock(), remote_time=remote_time)
+def opened(store: Store, *, remote_time: bool = False, skip_gone: bool = False) -> Publisher:
+    return Publisher(store, clock=FakeClock(), remote_time=remote_time, skip_gone=skip_gone)
 
 
 def entry(name: str = "a.tar") -> Entry:
@@ -501,13 +501,16 @@ def test_a_file_that_is_not_what_was_published_is_a_stranger(
 def test_a_file_that_was_moved_on_is_gone_until_it_is_fetched_again(
     store: Store, publisher: Publisher
 ) -> None:
-    """A survey does not forget that it was there: --skip-gone leaves it out in every run."""
+    """--skip-gone does not forget that it was there; without it, the file is wanted again."""
     publish(publisher, leave(store))
     store.final("a.tar").unlink()
 
-    surveys = [presence(publisher) for _ in range(3)]
+    with closing(opened(store, skip_gone=True)) as leaving_out:
+        surveys = [presence(leaving_out) for _ in range(3)]
 
     assert surveys == [Presence.GONE] * 3
+    assert presence(publisher) is Presence.GONE
+    assert state_of(store) == "pending"
 
 
 def test_a_gone_file_that_was_fetched_again_is_known(store: Store, publisher: Publisher) -> None:

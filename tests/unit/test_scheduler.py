@@ -197,6 +197,16 @@ def test_the_loop_knows_how_long_it_may_sleep() -> None:
     assert desk.scheduler.due_in() == RELOOK
 
 
+def test_a_retry_that_is_due_wakes_nobody_while_all_workers_are_busy() -> None:
+    """The loop sleeps until a worker is free: it does not spin for hours."""
+    desk = Desk(1)
+    desk.add("a")
+    desk.order()
+    desk.fail("a", retry_after=0.0)
+
+    assert desk.scheduler.due_in(free=False) is None
+
+
 def test_waits_double_and_are_told() -> None:
     """5, 10, 20, 40 seconds, and none after the last of five."""
     desk = Desk(1)
