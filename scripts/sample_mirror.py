@@ -496,7 +496,8 @@ def main(arguments: list[str] | None = None) -> int:
         with contextlib.suppress(KeyboardInterrupt):
             print(f"Serving on {mirror.origin}; the links are in {options.links}.", flush=True)
             print("Ctrl-C ends it.", flush=True)
-            threading.Event().wait()
+            while True:
+                signal.pause()
         return 0
 
 
