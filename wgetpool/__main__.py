@@ -1,7 +1,11 @@
 """The program's door. `--version` is answered before anything else is loaded."""
 
 import os
+import signal
 import sys
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while the rest is loaded
 
 from wgetpool import __version__
 

@@ -384,7 +384,12 @@ def _run(settings: Settings, entries: list[Entry], *, json: bool, quiet: bool) -
             raise
         raise MachineError(_write_traceback(settings.directory)) from error
     finally:
-        reporter.close()
+        try:
+            reporter.close()
+        except OSError:
+            _mute()
+    if pool.muted:
+        _mute()
     if pool.abandoned:
         sys.stdout.flush()
         os._exit(finished.exit_code)  # threads may hang on a disk; children are gone
@@ -440,7 +445,18 @@ def _exit_at_once(number: int) -> None:
 
 
 def _say(message: str) -> None:
-    sys.stderr.write(f"wgetpool: {message}\n")
+    with suppress(OSError):
+        sys.stderr.write(f"wgetpool: {message}\n")
+
+
+def _mute() -> None:
+    """Nobody reads us any more: what is still to be written, at the interpreter's end too, goes
+    nowhere.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def run() -> int:  # noqa: PLR0911  an exit code each
@@ -457,7 +473,7 @@ def run() -> int:  # noqa: PLR0911  an exit code each
     except BrokenPipeError:
         # The reader went away (`| head`): nothing can be told any more, not even at the
         # interpreter's end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _mute()
         return ExitCode.FAILED
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""

@@ -107,9 +107,15 @@ class Part:
     @cached_property
     def record(self) -> Record:
         """The part's past. An empty part has none: whatever a record says is of bytes that are
-        gone.
+        gone. Where it cannot be understood, it may have had an open cut: the part starts anew.
         """
-        return _load_record(self._record_path, self.name) if self.length() else Record(self.name)
+        if not self.length():
+            return Record(self.name)
+        try:
+            return _load_record(self._record_path, self.name)
+        except _UNREADABLE:
+            os.ftruncate(self.descriptor, 0)
+            return Record(self.name)
 
     @cached_property
     def _record_path(self) -> Path:
@@ -244,7 +250,10 @@ def peek(store: Store, name: str, *, want_size: bool) -> tuple[int, int | None]:
         length = store.part(name).stat().st_size
     except OSError:
         length = 0
-    size = _load_record(store.record(name), name).remote.size if want_size else None
+    size = None
+    if want_size:
+        with suppress(OSError, *_UNREADABLE):
+            size = _load_record(store.record(name), name).remote.size
     return length, size
 
 
@@ -334,10 +343,15 @@ def _demand_regular(descriptor: int, path: Path) -> None:
         raise OSError(errno.EINVAL, "is not a regular file", str(path))
 
 
+_UNREADABLE = (ValueError, KeyError, TypeError)  # what Record.from_json raises
+
+
 def _load_record(path: Path, name: str) -> Record:
-    """The record of this part; an empty one where there is none, or none that can be read."""
+    """The record of this part; an empty one where there is none. Raises OSError: a record that
+    cannot be read for now is not one that is not there.
+    """
     try:
         record = Record.from_json(path.read_text())
-    except (OSError, ValueError, KeyError, TypeError):
+    except FileNotFoundError:
         return Record(name)
     return record if record.name == name else Record(name)

@@ -105,6 +105,7 @@ class Pool:
         self._sample_at = self._started_at + (reporter.progress_interval or 0.0)
         self._sampling = False
         self._signals: list[int] = []
+        self.muted = False
 
     # ------------------------------------------------------------ the loop
 
@@ -337,7 +338,12 @@ class Pool:
     # ------------------------------------------------------------ listeners
 
     def _emit(self, event: Event) -> None:
-        self._reporter.handle(event)
+        try:
+            self._reporter.handle(event)
+        except OSError:
+            if not self._signals:
+                raise
+            self.muted = True  # whoever read us has gone; the signal says how we end
         if isinstance(event, FileFailed):
             self._records.append(
                 FileRecord(

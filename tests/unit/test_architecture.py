@@ -46,7 +46,7 @@ OWNERS: dict[str, set[str]] = {
     "time": {"process"},
     "os.kill": {"process"},
     "os.killpg": {"process"},
-    "signal.signal": {"cli"},
+    "signal.signal": {"cli", "__main__"},
     "fcntl": {"store", "part", "process"},
     "sqlite3": {"ledger"},
     "hashlib": {"proof", "part", "store", "sources"},

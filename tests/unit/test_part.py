@@ -530,6 +530,37 @@ def test_a_kill_while_bytes_are_put_back_leaves_nothing_to_be_trusted(
     assert settled(store) == OLD
 
 
+def test_a_record_that_cannot_be_read_for_now_is_not_forgotten(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An I/O error, or no descriptor left, ends the attempt: the open cut is still there next
+    time.
+    """
+    leave(store, OLD)
+    killed_after_the_cut(store, 500, b"#" * 5000)
+
+    def fail(*_: object, **__: object) -> str:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch, claimed(store) as part:
+        patch.setattr(Path, "read_text", fail)
+        with pytest.raises(OSError, match="Too many"):
+            part.settle()
+
+    assert settled(store) == OLD
+
+
+def test_a_record_that_makes_no_sense_is_a_new_start(store: Store) -> None:
+    """It may have had an open cut: nothing of the part is trusted."""
+    leave(store, OLD)
+    store.record(NAME).write_text("{")
+
+    with claimed(store) as part:
+        part.settle()
+
+        assert part.length() == 0
+
+
 # ---------------------------------------------------------------- rejected, looked at
 
 
