@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from wgetpool import policy, process, proof, wget
 from wgetpool.model import (
@@ -85,14 +84,6 @@ def _claim(store: Store, name: str, stop: StopFlag) -> Part | None:
     return claim(store, name) if dead and process.end_orphans(frozenset(dead)) else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Watched:
-    """What is known when the watching ends."""
-
-    ending: Ending
-    accepted: bool
-
-
 class _Attempt:
     """The state of one attempt, for as long as it lasts."""
 
@@ -125,34 +116,33 @@ class _Attempt:
             self.part.put_back()
             return self._outcome(Ending.NOT_STARTED, failure=_launch_failure(error))
         try:
-            watched = self._watch(child)
+            ending = self._watch(child)
         finally:
             exit_code, log = child.close()
-        return self._conclude(watched, wget.read_reply(log, exit_code))
+        return self._conclude(ending, wget.read_reply(log, exit_code))
 
     # ------------------------------------------------------------ while it runs
 
-    def _watch(self, child: Handle) -> _Watched:
+    def _watch(self, child: Handle) -> Ending:
         """Waits for the child's end, and ends it as soon as it brings nothing of use."""
-        limits, accepted = self.order.limits, False
+        limits = self.order.limits
         meter = policy.Meter(limits, now=self.started_at, length=self.offset)
         now, head = self.started_at, None
         while not child.wait(self._tick(now, head), stop=self.stop):
             now = self.clock.now()
             if self.stop.is_set():
-                return _Watched(Ending.STOPPED, accepted)
+                return Ending.STOPPED
             head = wget.read_head(child.read_log())
             finding = self._judge(head)
             if finding in policy.USELESS:
-                return _Watched(Ending.CUT_SHORT, accepted)
+                return Ending.CUT_SHORT
             if head is not None and finding is Finding.FITS:
                 self.part.accept(head.remote, self.entry.url.path)
-                accepted = True
             if 0 < limits.attempt_timeout <= now - self.started_at:
-                return _Watched(Ending.TIMED_OUT, accepted)
+                return Ending.TIMED_OUT
             if meter.stalled(now=now, length=self.part.length()):
-                return _Watched(Ending.STALLED, accepted)
-        return _Watched(Ending.EXITED, accepted)
+                return Ending.STALLED
+        return Ending.EXITED
 
     def _tick(self, now: float, head: Head | None) -> float:
         return EARLY_TICK if head is None and now - self.started_at < EARLY else TICK
@@ -172,21 +162,21 @@ class _Attempt:
 
     # ------------------------------------------------------------ when it has ended
 
-    def _conclude(self, watched: _Watched, reply: Reply) -> Outcome:
-        finding = Finding.FITS if watched.accepted else self._judge(reply.head)
+    def _conclude(self, ending: Ending, reply: Reply) -> Outcome:
+        finding = self._judge(reply.head)
         came = max(self.part.length() - self.offset, 0)
         if finding is Finding.FITS and reply.head is not None:
-            if (size := self._whole_size(reply, watched.ending)) is not None:
+            if (size := self._whole_size(reply, ending)) is not None:
                 return self._check(size, reply.head, came)
             self.part.accept(reply.head.remote, self.entry.url.path)
         elif self.offset:
             self.part.put_back()
         else:
             self.part.cut_at(0)
-        if watched.ending is Ending.STOPPED:
-            return self._outcome(watched.ending, finding=finding, received=came)
+        if ending is Ending.STOPPED:
+            return self._outcome(ending, finding=finding, received=came)
         circumstances = policy.Circumstances(
-            ending=watched.ending,
+            ending=ending,
             finding=finding,
             after=self.part.length(),
             size=(reply.head.remote.size if reply.head else None) or self.entry.size,
@@ -196,7 +186,7 @@ class _Attempt:
             retry_status=self.order.retry_status,
         )
         failure = policy.classify(reply, circumstances)
-        return self._outcome(watched.ending, finding=finding, received=came, failure=failure)
+        return self._outcome(ending, finding=finding, received=came, failure=failure)
 
     def _whole_size(self, reply: Reply, ending: Ending) -> int | None:
         """The part's length when it is whole; None when it is not. The exit code alone shows
