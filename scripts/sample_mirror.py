@@ -484,21 +484,21 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     signer = Signer(secrets.token_bytes(16), int(time.time()) + options.expires_in)
-    with Mirror(signer, options.rate) as mirror:
-        try:
-            write_links(options.links, mirror.origin, signer)
-        except OSError as error:
-            print(f"sample_mirror: cannot write {options.links}: {error.strerror}", file=sys.stderr)
-            return 2
-        threading.Thread(target=mirror.serve_forever, daemon=True).start()
-        if options.command:
-            return run_beside(options.command)
-        with contextlib.suppress(KeyboardInterrupt):
-            print(f"Serving on {mirror.origin}; the links are in {options.links}.", flush=True)
-            print("Ctrl-C ends it.", flush=True)
-            while True:
-                signal.pause()
-        return 0
+    mirror = Mirror(signer, options.rate)  # closed with the process: its thread may just begin
+    try:
+        write_links(options.links, mirror.origin, signer)
+    except OSError as error:
+        print(f"sample_mirror: cannot write {options.links}: {error.strerror}", file=sys.stderr)
+        return 2
+    threading.Thread(target=mirror.serve_forever, daemon=True).start()
+    if options.command:
+        return run_beside(options.command)
+    with contextlib.suppress(KeyboardInterrupt):
+        print(f"Serving on {mirror.origin}; the links are in {options.links}.", flush=True)
+        print("Ctrl-C ends it.", flush=True)
+        while True:
+            signal.pause()
+    return 0
 
 
 if __name__ == "__main__":
