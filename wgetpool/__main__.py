@@ -1,11 +1,14 @@
 """The program's door. `--version` is answered before anything else is loaded."""
 
+import gc
 import os
 import signal
 import sys
 
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while the rest is loaded
+
+gc.set_threshold(50_000)  # what is loaded stays, and hardly anything of ours goes in circles
 
 from wgetpool import __version__
 

@@ -164,10 +164,11 @@ class _Attempt:
 
     def _conclude(self, ending: Ending, reply: Reply) -> Outcome:
         finding = self._judge(reply.head)
-        came = max(self.part.length() - self.offset, 0)
+        length = self.part.length()
+        came = max(length - self.offset, 0)
         if finding is Finding.FITS and reply.head is not None:
-            if (size := self._whole_size(reply, ending)) is not None:
-                return self._check(size, reply.head, came)
+            if self._is_whole(length, reply, ending):
+                return self._check(length, reply.head, came)
             self.part.accept(reply.head.remote, self.entry.url.path)
         elif self.offset:
             self.part.put_back()
@@ -188,17 +189,15 @@ class _Attempt:
         failure = policy.classify(reply, circumstances)
         return self._outcome(ending, finding=finding, received=came, failure=failure)
 
-    def _whole_size(self, reply: Reply, ending: Ending) -> int | None:
-        """The part's length when it is whole; None when it is not. The exit code alone shows
+    def _is_whole(self, length: int, reply: Reply, ending: Ending) -> bool:
+        """Whether a part of this length is all that the server has. The exit code alone shows
         nothing.
         """
-        length = self.part.length()
         told = reply.head.remote.size if reply.head else None
         if told is not None:
-            return length if length == told else None
+            return length == told
         closed_well = ending is Ending.EXITED and reply.exit_code == 0
-        short = self.entry.size is not None and length < self.entry.size
-        return length if closed_well and not short else None
+        return closed_well and not (self.entry.size is not None and length < self.entry.size)
 
     def _check(self, size: int, head: Head, came: int) -> Outcome:
         """The part has all bytes that the server has: holds them against what the list tells."""
@@ -247,7 +246,7 @@ class _Attempt:
             ending=ending,
             seconds=self.clock.now() - self.started_at,
             before=self.before,
-            after=0 if rejected else self.part.length(),
+            after=0 if rejected else whole.size if whole else self.part.length(),
             received=received,
             finding=finding,
             remote=self.part.record.remote,

@@ -99,7 +99,8 @@ class Part:
         if self._handed_over:
             return
         with suppress(OSError):
-            if self.length() == 0 and _is_named(self.descriptor, self.path):
+            found = os.fstat(self.descriptor)
+            if found.st_size == 0 and _is_named(found, self.path):
                 self.forget()
                 self.path.unlink()
         os.close(self.descriptor)
@@ -161,8 +162,7 @@ class Part:
         disk before the cut.
         """
         if offset == 0:
-            if self.length():
-                os.ftruncate(self.descriptor, 0)
+            os.ftruncate(self.descriptor, 0)
             self.forget()  # also one that outlived its part: its cut is not of these bytes
             return
         taken = os.pread(self.descriptor, OVERLAP, offset)
@@ -230,8 +230,9 @@ def claim(store: Store, name: str) -> Part | None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_named(descriptor, path):
-                _demand_regular(descriptor, path)
+            found = os.fstat(descriptor)
+            if _is_named(found, path):
+                _demand_regular(found, path)
                 return Part(store, name, path, descriptor)
         except BlockingIOError:
             os.close(descriptor)
@@ -318,7 +319,8 @@ def _sync_folders(store: Store, names: Iterable[str]) -> dict[str, OSError | Non
 
 def _demand_unchanged(part: Part, whole: WholePart) -> None:
     """What was proved is this file with this size: not what a stranger has put there since."""
-    if part.length() != whole.size or not _is_named(part.descriptor, part.path):
+    found = os.fstat(part.descriptor)
+    if found.st_size != whole.size or not _is_named(found, part.path):
         raise BlockingIOError(errno.EAGAIN, "somebody else has changed it", str(part.path))
 
 
@@ -330,16 +332,16 @@ def _rename(part: Path, final: Path) -> None:
     part.rename(final)
 
 
-def _is_named(descriptor: int, path: Path) -> bool:
+def _is_named(found: os.stat_result, path: Path) -> bool:
+    """Whether the name still leads to this file."""
     try:
-        named = path.lstat()
+        return os.path.samestat(found, path.lstat())
     except FileNotFoundError:
         return False
-    return os.path.samestat(os.fstat(descriptor), named)
 
 
-def _demand_regular(descriptor: int, path: Path) -> None:
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+def _demand_regular(found: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "is not a regular file", str(path))
 
 

@@ -98,6 +98,7 @@ class Pool:
         self._keeping = 0  # jobs that the keeper has
         self._gone = 0
         self._group: list[WholePart] = []
+        self._group_bytes = 0
         self._claims: set[int] = set()  # of whole parts, on their way from worker to keeper
         self._records: list[FileRecord] = []
         self._flush_at: float | None = None
@@ -213,6 +214,7 @@ class Pool:
         whole = self._scheduler.take(outcome)
         if whole is not None:
             self._group.append(whole)
+            self._group_bytes += whole.size
             self._flush_soon()
 
     # ------------------------------------------------------------ the keeper
@@ -307,11 +309,12 @@ class Pool:
         """Publishes the group when it is full, large, or old, or when nothing else is going on."""
         if self._keeping or self._flush_at is None or self._publisher is None:
             return
-        full = len(self._group) >= GROUP or sum(each.size for each in self._group) >= GROUP_BYTES
+        full = len(self._group) >= GROUP or self._group_bytes >= GROUP_BYTES
         quiet = not self._scheduler.running
         if not (full or quiet or self._clock.now() >= self._flush_at):
             return
         group, self._group = self._group[:GROUP], self._group[GROUP:]
+        self._group_bytes -= sum(whole.size for whole in group)
         records, self._records = self._records, []
         self._flush_at = self._clock.now() if self._group else None
         records += [self._done_record(whole) for whole in group]

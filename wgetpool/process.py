@@ -23,6 +23,7 @@ from wgetpool.model import Command, StopFlag
 GRACE = 2.0  # seconds from SIGTERM to SIGKILL
 RUN_MARK = "WGETPOOL_RUN"  # in a child's environment: the id of the run that started it
 LOG_LIMIT = 1 << 20  # bytes of a child's log that are read
+LOG_USUAL = 1 << 14  # that most logs fit into: the system gives room for so much at once
 
 
 class SystemClock:
@@ -74,9 +75,12 @@ class Child:
             undo.callback(os.close, self._log)
             # Appending: wget opens its log by name once more.
             fcntl.fcntl(self._log, fcntl.F_SETFL, os.O_APPEND)
-            with os.fdopen(os.memfd_create("stdin", os.MFD_CLOEXEC), "wb", buffering=0) as stdin:
-                os.pwrite(stdin.fileno(), command.stdin, 0)
-                self.pid = _spawn(command, stdin.fileno(), self._log)
+            stdin = os.memfd_create("stdin", os.MFD_CLOEXEC)
+            try:
+                os.pwrite(stdin, command.stdin, 0)
+                self.pid = _spawn(command, stdin, self._log)
+            finally:
+                os.close(stdin)
             undo.pop_all()
         with suppress(OSError):  # kernels before 5.3: wait() falls back to polling
             self._pidfd = os.pidfd_open(self.pid)
@@ -89,7 +93,8 @@ class Child:
 
     def read_log(self) -> bytes:
         """What the child has printed so far."""
-        return os.pread(self._log, LOG_LIMIT, 0)
+        log = os.pread(self._log, LOG_USUAL, 0)
+        return log if len(log) < LOG_USUAL else os.pread(self._log, LOG_LIMIT, 0)
 
     def close(self) -> tuple[int, bytes]:
         """Ends the child if it still runs; returns its exit code (negative: the signal that ended
@@ -136,6 +141,7 @@ class Child:
 
 
 _LIBC = ctypes.CDLL(None)
+_QUICK = ctypes.PyDLL(None)  # for calls too short to give other threads their turn
 _SET_GROUP, _SET_DEFAULT_SIGNALS = 2, 4  # POSIX_SPAWN_SETPGROUP, _SETSIGDEF of glibc and musl
 _ROOM = 512  # bytes for each of libc's opaque structures; the largest has 336
 
@@ -148,33 +154,32 @@ def _spawn(command: Command, stdin: int, log: int) -> int:
     milliseconds.
     """
     actions, attributes, signals = (ctypes.create_string_buffer(_ROOM) for _ in range(3))
-    _LIBC.posix_spawn_file_actions_init(actions)
+    _QUICK.posix_spawn_file_actions_init(actions)
     copies = [(stdin, 0), (log, 1), (log, 2)]
     if (kept := command.keep_open) is not None:
         # To another number: a copy is open in the child, a descriptor copied onto itself may not
         # be.
         copies.append((kept, 3 if kept != 3 else 4))
     for descriptor, number in copies:
-        _LIBC.posix_spawn_file_actions_adddup2(actions, descriptor, number)
-    _LIBC.sigemptyset(signals)
+        _QUICK.posix_spawn_file_actions_adddup2(actions, descriptor, number)
+    _QUICK.sigemptyset(signals)
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and children would too
-        _LIBC.sigaddset(signals, int(number))
-    _LIBC.posix_spawnattr_init(attributes)
-    _LIBC.posix_spawnattr_setpgroup(attributes, 0)
-    _LIBC.posix_spawnattr_setsigdefault(attributes, signals)
-    _LIBC.posix_spawnattr_setflags(attributes, ctypes.c_short(_SET_GROUP | _SET_DEFAULT_SIGNALS))
-    program = os.fsencode(command.argv[0])
+        _QUICK.sigaddset(signals, int(number))
+    _QUICK.posix_spawnattr_init(attributes)
+    _QUICK.posix_spawnattr_setpgroup(attributes, 0)
+    _QUICK.posix_spawnattr_setsigdefault(attributes, signals)
+    _QUICK.posix_spawnattr_setflags(attributes, ctypes.c_short(_SET_GROUP | _SET_DEFAULT_SIGNALS))
     pid = ctypes.c_int()
     error = _LIBC.posix_spawn(
         ctypes.byref(pid),
-        program,
+        os.fsencode(command.argv[0]),
         actions,
         attributes,
         _strings(map(os.fsencode, command.argv)),
         _strings(key + b"=" + value for key, value in command.env.items()),
     )
-    _LIBC.posix_spawn_file_actions_destroy(actions)
-    _LIBC.posix_spawnattr_destroy(attributes)
+    _QUICK.posix_spawn_file_actions_destroy(actions)
+    _QUICK.posix_spawnattr_destroy(attributes)
     if error:
         raise OSError(error, os.strerror(error), command.argv[0])
     return pid.value

