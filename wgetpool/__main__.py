@@ -8,8 +8,6 @@ import sys
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while the rest is loaded
 
-gc.set_threshold(50_000)  # what is loaded stays, and hardly anything of ours goes in circles
-
 from wgetpool import __version__
 
 
@@ -18,6 +16,7 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"wgetpool {__version__}\n")
         return
+    gc.set_threshold(50_000)  # what is loaded stays, and hardly anything of ours goes in circles
     from wgetpool.cli import run  # noqa: PLC0415
 
     sys.exit(run())
