@@ -267,7 +267,7 @@ class Board:
             yield Text(f"and {more} more waiting" if shown else f"{more} waiting", Style(dim=True))
 
     def _draw_total(self, progress: Progress, width: int) -> Text:
-        parts = {"files": f"{progress.done + progress.skipped}/{count(progress.files, 'file')}"}
+        parts = {"files": f"{progress.done + progress.skipped:,}/{count(progress.files, 'file')}"}
         parts["bytes"] = format_size(progress.bytes)
         if progress.size is not None:
             parts["bytes"] = format_share(progress.bytes, progress.size)

@@ -39,15 +39,15 @@ from wgetpool.model import (
     Warned,
     WholePart,
 )
+from wgetpool.outbox import GROUP, Outbox
 from wgetpool.part import peek
 from wgetpool.publish import Presence, Publisher, Surveyed
 from wgetpool.scheduler import Scheduler
 from wgetpool.store import RunLock, Store
+from wgetpool.words import count
 
 SURVEY_CHUNK = 500  # entries looked up at a time
-GROUP = 64  # files published together at most
-GROUP_BYTES = 1 << 20  # a group of so many bytes does not wait for more
-GROUP_WAIT = 1.0  # seconds that a small file waits for company, and a record for the ledger
+CROWD = 2 * GROUP  # files that wait to be published: each holds a descriptor
 
 STRANGER = Failure(
     kind=FailureClass.PERMANENT,
@@ -97,11 +97,8 @@ class Pool:
         self._publisher: Publisher | None = None
         self._keeping = 0  # jobs that the keeper has
         self._gone = 0
-        self._group: list[WholePart] = []
-        self._group_bytes = 0
+        self._outbox = Outbox(self._clock)
         self._claims: set[int] = set()  # of whole parts, on their way from worker to keeper
-        self._records: list[FileRecord] = []
-        self._flush_at: float | None = None
         self._started_at = self._clock.now()
         self._sample_at = self._started_at + (reporter.progress_interval or 0.0)
         self._sampling = False
@@ -150,7 +147,7 @@ class Pool:
     def _is_finished(self) -> bool:
         if self.abandoned:
             return not self._scheduler.running
-        if self._keeping or self._group or self._records:
+        if self._keeping or not self._outbox.is_empty:
             return False
         halted = self._scheduler.halted is not None
         return self._scheduler.is_idle and (self._surveyed_all or halted)
@@ -159,8 +156,7 @@ class Pool:
         """Gives work to whoever is free."""
         scheduler = self._scheduler
         if self._publisher is not None:
-            # A slow disk holds up fetching: each file that waits for it holds a descriptor.
-            crowded = scheduler.checking >= 2 * GROUP
+            crowded = scheduler.checking >= CROWD  # a slow disk holds up fetching
             free = 0 if crowded else self._settings.workers - scheduler.running
             while free > 0 and (order := scheduler.next_order()) is not None:
                 self._submit(self._workers, self._on_outcome, self._fetch, order)
@@ -169,7 +165,7 @@ class Pool:
                 self._survey(entries)
             if not self._keeping and scheduler.ready <= self._settings.workers:
                 self._survey_next()
-            self._flush_when_due()
+            self._publish_when_due()
         self._sample_when_due()
 
     def _wait(self) -> None:
@@ -177,8 +173,8 @@ class Pool:
         now = self._clock.now()
         free = self._scheduler.running < self._settings.workers
         dues = [self._scheduler.due_in(free=free)]
-        if self._flush_at is not None and not self._keeping:
-            dues.append(self._flush_at - now)
+        if not self._keeping:
+            dues.append(self._outbox.due_in())
         if self._reporter.progress_interval is not None and not self._sampling:
             dues.append(self._sample_at - now)
         timeout = min((due for due in dues if due is not None), default=None)
@@ -213,9 +209,7 @@ class Pool:
     def _on_outcome(self, outcome: Outcome) -> None:
         whole = self._scheduler.take(outcome)
         if whole is not None:
-            self._group.append(whole)
-            self._group_bytes += whole.size
-            self._flush_soon()
+            self._outbox.add_part(whole)
 
     # ------------------------------------------------------------ the keeper
 
@@ -256,7 +250,7 @@ class Pool:
             )
         )
         if orphans:
-            self._warn(f"ended {_count(orphans, 'wget')} that a killed run had left behind")
+            self._warn(f"ended {count(orphans, 'wget')} that a killed run had left behind")
         if self._publisher.warning:
             self._warn(self._publisher.warning)
 
@@ -297,26 +291,18 @@ class Pool:
             verb = "is" if self._gone == 1 else "are"
             what = "left out" if self._settings.skip_gone else "fetched again (or --skip-gone)"
             self._warn(
-                f"{_count(self._gone, 'file')} that had been fetched {verb} no longer there: {what}"
+                f"{count(self._gone, 'file')} that had been fetched {verb} no longer there: {what}"
             )
             self._gone = 0
 
-    def _flush_soon(self) -> None:
-        if self._flush_at is None:
-            self._flush_at = self._clock.now() + GROUP_WAIT
-
-    def _flush_when_due(self) -> None:
-        """Publishes the group when it is full, large, or old, or when nothing else is going on."""
-        if self._keeping or self._flush_at is None or self._publisher is None:
+    def _publish_when_due(self) -> None:
+        """Publishes a group that has waited long enough, or when nothing else is going on."""
+        due_in = self._outbox.due_in()
+        if self._keeping or due_in is None or self._publisher is None:
             return
-        full = len(self._group) >= GROUP or self._group_bytes >= GROUP_BYTES
-        quiet = not self._scheduler.running
-        if not (full or quiet or self._clock.now() >= self._flush_at):
+        if due_in > 0 and self._scheduler.running:
             return
-        group, self._group = self._group[:GROUP], self._group[GROUP:]
-        self._group_bytes -= sum(whole.size for whole in group)
-        records, self._records = self._records, []
-        self._flush_at = self._clock.now() if self._group else None
+        group, records = self._outbox.take()
         records += [self._done_record(whole) for whole in group]
         self._claims.difference_update(whole.claim for whole in group)
         self._keep(self._on_published, self._publisher.publish, group, records)
@@ -348,7 +334,7 @@ class Pool:
                 raise
             self.muted = True  # whoever read us has gone; the signal says how we end
         if isinstance(event, FileFailed):
-            self._records.append(
+            self._outbox.add_record(
                 FileRecord(
                     name=event.name,
                     state="failed",
@@ -360,7 +346,6 @@ class Pool:
                     finished=self._clock.wall().isoformat(timespec="seconds"),
                 )
             )
-            self._flush_soon()
 
     def _warn(self, message: str) -> None:
         self._emit(Warned(message=message))
@@ -411,7 +396,3 @@ class Pool:
         if self._scheduler.halted is not None:
             return ExitCode.MACHINE
         return ExitCode.FAILED if self._scheduler.tally.failed else ExitCode.WHOLE
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -49,7 +49,7 @@ NEXT_STEPS = {
 
 def count(number: int, noun: str) -> str:
     """'1 file', '2 files'."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def printable(text: str) -> str:
@@ -187,7 +187,7 @@ def describe_progress(progress: Progress, pace: Pace) -> str:
     whole = "" if progress.size is None else f" of {format_size(progress.size)}"
     left = pace.left(progress)
     parts = (
-        f"progress {progress.done + progress.skipped}/{count(progress.files, 'file')}",
+        f"progress {progress.done + progress.skipped:,}/{count(progress.files, 'file')}",
         f"{format_size(progress.bytes)}{whole}",
         "" if pace.rate is None else format_rate(pace.rate),
         f"{len(progress.running)} running",

@@ -26,6 +26,7 @@ LEVELS = {
     "words": 2,  # how sizes, durations and events read; the summary
     "attempt": 6,  # runs one wget and watches it
     "publish": 6,  # checks and renames what is whole
+    "outbox": 2,  # what is finished and waits for company
     "part": 4,  # what the bytes of one part are worth
     "proof": 4,  # checksums and archives
     "ledger": 4,  # the database: what is done, what was tried

@@ -25,7 +25,7 @@ from support.doubles import (
     head_200,
 )
 
-from wgetpool import attempt, pool, process
+from wgetpool import attempt, outbox, pool, process
 from wgetpool.errors import ExitCode, MachineError
 from wgetpool.ledger import Ledger, read_all
 from wgetpool.model import (
@@ -247,7 +247,7 @@ def break_ledger(run: Run) -> None:
     run.pool._publisher._ledger._db.execute("PRAGMA query_only = ON")
 
 
-@pytest.mark.parametrize("size", [len(DATA), pool.GROUP_BYTES])
+@pytest.mark.parametrize("size", [len(DATA), outbox.GROUP_BYTES])
 def test_a_ledger_that_fails_later_ends_the_run_in_good_order(stage: Stage, size: int) -> None:
     """A run that began ends with its last line: exit code 3, and the reason as a warning."""
     run = stage.prepare("abc", workers=1)
@@ -276,13 +276,13 @@ def test_a_ledger_that_fails_later_ends_the_run_in_good_order(stage: Stage, size
 def test_a_part_that_waits_to_be_published_is_free_when_the_run_has_failed(stage: Stage) -> None:
     """It is whole, and another run publishes it."""
     run = stage.prepare("abc", workers=2)
-    size = pool.GROUP_BYTES  # of the first, which is published at once
+    size = outbox.GROUP_BYTES  # of the first, which is published at once
     rows = [Row(0, log=head_200(size)), Row(0.1, bytes(size), act=lambda: break_ledger(run))]
     run.launcher = ScriptedLauncher(stage.clock, [Script(rows), WHOLE, MISSING])
 
     run.go()
 
-    assert [whole.name for whole in run.pool._group] == ["b"]
+    assert run.pool._outbox.names == ["b"]
     part = claim(stage.store, "b")
     assert part is not None, "the run has ended, and holds its part"
     with part:
@@ -480,7 +480,7 @@ def test_a_ledger_that_was_set_aside_is_said(stage: Stage) -> None:
 
 def test_more_files_than_a_group_and_a_survey_take_all_come(stage: Stage) -> None:
     """Chunks of the survey and groups of publishing leave nobody behind."""
-    names = [f"{number:03}" for number in range(pool.GROUP * 2 + 5)]
+    names = [f"{number:03}" for number in range(outbox.GROUP * 2 + 5)]
 
     run = stage.run(names, WHOLE, workers=16)
 

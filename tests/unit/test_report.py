@@ -387,7 +387,7 @@ class TestPlain:
         stdout, _ = report([progress(failed=2)])
 
         assert stdout == (
-            "2026-03-01 12:00:00 progress 120/1000 files, 12.0 GiB of 100 GiB, 100 MiB/s, "
+            "2026-03-01 12:00:00 progress 120/1,000 files, 12.0 GiB of 100 GiB, 100 MiB/s, "
             "1 running, 1 waiting, 2 failed, about 16 min left\n"
         )
 
@@ -395,7 +395,7 @@ class TestPlain:
         """Neither a rate nor a time left nor a whole size is made up."""
         stdout, _ = report([progress(seconds=0.0, size=None, waiting=(), waiting_count=0)])
 
-        assert stdout.endswith(" progress 120/1000 files, 12.0 GiB, 1 running\n")
+        assert stdout.endswith(" progress 120/1,000 files, 12.0 GiB, 1 running\n")
 
     def test_progress_is_asked_for_once_a_minute(self):
         """A log of a week stays a log that can be read."""
