@@ -8,7 +8,6 @@ attempt.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 from wgetpool import policy, process, proof, wget
 from wgetpool.model import (
@@ -40,7 +39,7 @@ def fetch(
     *,
     stop: StopFlag,
     clock: Clock,
-    environment: Mapping[bytes, bytes],
+    environment: tuple[bytes, ...],
     launch: Launcher = process.Child,
 ) -> Outcome:
     """Makes one attempt. What can be expected to go wrong is in the outcome, not raised.
@@ -100,7 +99,7 @@ class _Attempt:
             self.before, approach=order.approach, listed_size=self.entry.size
         )
 
-    def run(self, environment: Mapping[bytes, bytes], launch: Launcher) -> Outcome:
+    def run(self, environment: tuple[bytes, ...], launch: Launcher) -> Outcome:
         self.part.cut_at(self.offset)
         command = wget.command(
             self.order.wget,

@@ -6,7 +6,6 @@ can be pickled: an order may be carried out by another process or machine than t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, StrEnum, auto
@@ -174,13 +173,13 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A process to start. `stdin` holds a secret; `env` is its whole environment, `keep_open` is
-    inherited.
+    """A process to start. `stdin` holds a secret; `env` is its whole environment, a
+    `NAME=value` each; `keep_open` is inherited.
     """
 
     argv: tuple[str, ...]
     stdin: bytes = field(default=b"", repr=False)
-    env: Mapping[bytes, bytes] = field(repr=False)
+    env: tuple[bytes, ...] = field(repr=False)
     keep_open: int | None = None
 
 

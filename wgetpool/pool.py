@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
-from wgetpool import process
+from wgetpool import process, wget
 from wgetpool.attempt import fetch
 from wgetpool.errors import ExitCode, MachineError
 from wgetpool.model import (
@@ -80,7 +80,7 @@ class Pool:
         self._clock: Clock = clock or process.SystemClock()
         self._store = Store(settings.directory)
         self._run = uuid.uuid4().hex
-        self._environment = process.marked_environment(self._run)
+        self._environment = process.marked_environment(self._run, wget.ENVIRONMENT)
         self._stop = process.StopSwitch()
         self._inbox: Inbox = inbox or queue.SimpleQueue()
         self._workers = workers or ThreadPoolExecutor(settings.workers, "fetch")

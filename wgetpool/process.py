@@ -13,9 +13,10 @@ import os
 import select
 import signal
 import time
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime
+from functools import cache, lru_cache
 from typing import Any
 
 from wgetpool.model import Command, StopFlag
@@ -153,7 +154,7 @@ def _spawn(command: Command, stdin: int, log: int) -> int:
     our other threads run until the child has come to its exec, which on a busy machine takes
     milliseconds.
     """
-    actions, attributes, signals = (ctypes.create_string_buffer(_ROOM) for _ in range(3))
+    actions = ctypes.create_string_buffer(_ROOM)
     _QUICK.posix_spawn_file_actions_init(actions)
     copies = [(stdin, 0), (log, 1), (log, 2)]
     if (kept := command.keep_open) is not None:
@@ -162,24 +163,16 @@ def _spawn(command: Command, stdin: int, log: int) -> int:
         copies.append((kept, 3 if kept != 3 else 4))
     for descriptor, number in copies:
         _QUICK.posix_spawn_file_actions_adddup2(actions, descriptor, number)
-    _QUICK.sigemptyset(signals)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and children would too
-        _QUICK.sigaddset(signals, int(number))
-    _QUICK.posix_spawnattr_init(attributes)
-    _QUICK.posix_spawnattr_setpgroup(attributes, 0)
-    _QUICK.posix_spawnattr_setsigdefault(attributes, signals)
-    _QUICK.posix_spawnattr_setflags(attributes, ctypes.c_short(_SET_GROUP | _SET_DEFAULT_SIGNALS))
     pid = ctypes.c_int()
     error = _LIBC.posix_spawn(
         ctypes.byref(pid),
         os.fsencode(command.argv[0]),
         actions,
-        attributes,
+        _attributes(),
         _strings(map(os.fsencode, command.argv)),
-        _strings(key + b"=" + value for key, value in command.env.items()),
+        _environment(command.env),
     )
     _QUICK.posix_spawn_file_actions_destroy(actions)
-    _QUICK.posix_spawnattr_destroy(attributes)
     if error:
         raise OSError(error, os.strerror(error), command.argv[0])
     return pid.value
@@ -191,14 +184,40 @@ def _strings(items: Iterable[bytes]) -> ctypes.Array[ctypes.c_char_p]:
     return (ctypes.c_char_p * len(texts))(*texts)
 
 
-def marked_environment(run: str) -> dict[bytes, bytes]:
-    """Our own environment, with the mark of a run by which its children are known."""
-    return {**os.environb, RUN_MARK.encode(): run.encode()}
+@cache
+def _attributes() -> ctypes.Array[ctypes.c_char]:
+    """A group of its own, and the signals as they are by default: the same for every child."""
+    attributes, signals = (ctypes.create_string_buffer(_ROOM) for _ in range(2))
+    _QUICK.sigemptyset(signals)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and children would too
+        _QUICK.sigaddset(signals, int(number))
+    _QUICK.posix_spawnattr_init(attributes)
+    _QUICK.posix_spawnattr_setpgroup(attributes, 0)
+    _QUICK.posix_spawnattr_setsigdefault(attributes, signals)
+    _QUICK.posix_spawnattr_setflags(attributes, ctypes.c_short(_SET_GROUP | _SET_DEFAULT_SIGNALS))
+    return attributes
+
+
+@lru_cache(maxsize=2)
+def _environment(env: tuple[bytes, ...]) -> ctypes.Array[ctypes.c_char_p]:
+    """The same for every child of a run: made once."""
+    return _strings(env)
+
+
+def marked_environment(run: str, changes: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
+    """Our own environment with `changes`, and with the mark of a run by which its children are
+    known.
+    """
+    return _assignments({**os.environb, **changes, RUN_MARK.encode(): run.encode()})
+
+
+def _assignments(environment: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
+    return tuple(key + b"=" + value for key, value in environment.items())
 
 
 def output_of(argv: Sequence[str]) -> str:
     """What a short command prints; raises OSError, also when it takes longer than 10 s."""
-    child = Child(Command(argv=tuple(argv), env={**os.environb, b"LC_ALL": b"C"}))
+    child = Child(Command(argv=tuple(argv), env=_assignments({**os.environb, b"LC_ALL": b"C"})))
     ended = child._ended_within(10)
     _, log = child.close()
     if not ended:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from wgetpool.errors import MachineError
@@ -92,16 +92,16 @@ def command(
     part: Path,
     *,
     timeout: float,
-    environment: Mapping[bytes, bytes],
+    environment: tuple[bytes, ...],
     lock: int,
 ) -> Command:
-    """One attempt at one URL, continuing `part`. The URL goes through standard input; `lock` stays
-    open in the child.
+    """One attempt at one URL, continuing `part`. The URL goes through standard input; `environment`
+    contains ENVIRONMENT; `lock` stays open in the child.
     """
     return Command(
         argv=(program, *OPTIONS, f"--timeout={_plain(timeout)}", "-O", str(part)),
         stdin=url.reveal().encode("utf-8", "surrogateescape") + b"\n",
-        env={**environment, **ENVIRONMENT},
+        env=environment,
         keep_open=lock,
     )
 

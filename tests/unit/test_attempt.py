@@ -80,7 +80,7 @@ class Stage:
             approach=approach,
             limits=limits or Limits(),
         )
-        return fetch(order, stop=self.stop, clock=self.clock, environment={}, launch=self.launcher)
+        return fetch(order, stop=self.stop, clock=self.clock, environment=(), launch=self.launcher)
 
     def leave(self, data: bytes, remote: RemoteFile | None = None) -> None:
         """A part of an earlier run."""

@@ -111,7 +111,7 @@ def test_urls_are_told_apart_by_all_of_their_text() -> None:
 
 def test_a_command_shows_neither_its_input_nor_its_environment() -> None:
     """The input is the URL, the environment the user's own."""
-    command = Command(argv=("wget",), stdin=SIGNED.encode(), env={b"TOKEN": b"PASSWORD"})
+    command = Command(argv=("wget",), stdin=SIGNED.encode(), env=(b"TOKEN=PASSWORD",))
 
     assert "SECRET" not in repr(command)
     assert "PASSWORD" not in repr(command)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ from hypothesis import strategies as st
 
 from wgetpool.errors import MachineError
 from wgetpool.model import Command, Head, RemoteFile, Trouble, Url
-from wgetpool.wget import command, find_wget, read_head, read_reply
+from wgetpool.process import marked_environment
+from wgetpool.wget import ENVIRONMENT, command, find_wget, read_head, read_reply
 
 LOGS = Path(__file__).parent / "wget_logs"
 MONDAY = "Mon, 01 Sep 2025 10:00:00 GMT"
@@ -28,15 +28,13 @@ def log(name: str) -> bytes:
 # ---------------------------------------------------------------- the command line
 
 
-def build(
-    url: str, environment: Mapping[bytes, bytes] | None = None, timeout: float = 60
-) -> Command:
+def build(url: str, environment: tuple[bytes, ...] = (), timeout: float = 60) -> Command:
     return command(
         "/usr/bin/wget",
         Url(url),
         Path("/data/-a b%.tar.part"),
         timeout=timeout,
-        environment=environment or {},
+        environment=environment,
         lock=7,
     )
 
@@ -83,15 +81,17 @@ def test_a_timeout_is_written_as_wget_reads_it(timeout: float, word: str) -> Non
     assert word in build("https://example.org/a", timeout=timeout).argv
 
 
-def test_wget_speaks_english_and_keeps_the_mark_of_its_run() -> None:
-    """The environment is the caller's, but for language and zone."""
-    built = build(
-        "https://example.org/a", {b"WGETPOOL_RUN": b"r1", b"LC_ALL": b"de_DE", b"X": b"\xff"}
-    )
+def test_wget_speaks_english_and_keeps_the_mark_of_its_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The environment is ours, but for language and zone."""
+    monkeypatch.setenv("LC_ALL", "de_DE")
+    monkeypatch.setitem(os.environb, b"X", b"\xff")
 
-    assert built.env[b"WGETPOOL_RUN"] == b"r1"
-    assert built.env[b"LC_ALL"] == b"C"
-    assert built.env[b"X"] == b"\xff"
+    built = build("https://example.org/a", marked_environment("r1", ENVIRONMENT))
+
+    assert {b"WGETPOOL_RUN=r1", b"LC_ALL=C", b"TZ=UTC0", b"X=\xff"} <= set(built.env)
+    assert b"LC_ALL=de_DE" not in built.env
 
 
 def test_the_claim_of_the_part_stays_open_in_the_child() -> None:
