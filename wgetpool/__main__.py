@@ -16,7 +16,7 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"wgetpool {__version__}\n")
         return
-    gc.set_threshold(50_000)  # what is loaded stays, and hardly anything of ours goes in circles
+    gc.disable()  # what is loaded now stays; a run has it collect again
     from wgetpool.cli import run  # noqa: PLC0415
 
     sys.exit(run())

@@ -376,10 +376,11 @@ def _run(settings: Settings, entries: list[Entry], *, json: bool, quiet: bool) -
     _keep_to_ourselves()
     try:
         pool = Pool(settings, entries, reporter=reporter)
-        gc.freeze()  # what has been loaded stays: the collector need not look at it again and again
-        sys.setswitchinterval(
-            0.1
-        )  # our threads run for microseconds: taking turns sooner only costs
+        # What has been loaded stays: the collector need not look at it again and again.
+        gc.freeze()
+        gc.enable()
+        # Our threads run for microseconds: taking turns sooner only costs.
+        sys.setswitchinterval(0.1)
         _on_signals(pool.interrupt)
         finished = pool.run()
     except Exception as error:
