@@ -14,7 +14,7 @@ from pathlib import Path
 
 from wgetpool.model import FileRecord
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE files (
     name TEXT PRIMARY KEY,
@@ -26,16 +26,18 @@ CREATE TABLE files (
     reason TEXT,               -- of the last failure, for people
     class TEXT,
     seconds REAL,              -- from the first attempt of that run to its end
-    finished TEXT              -- ISO 8601 with offset
+    finished TEXT,             -- ISO 8601 with offset
+    sha256 TEXT                -- hexadecimal; since schema 2
 ) WITHOUT ROWID;
 """
-COLUMNS = "name, state, size, inode, proof, attempts, reason, class, seconds, finished"
+COLUMNS = "name, state, size, inode, proof, attempts, reason, class, seconds, finished, sha256"
+COLUMNS_1 = COLUMNS.replace("sha256", "NULL")  # of a ledger that no run has migrated yet
 # Our failure does not undo what another run has done meanwhile.
 PUT = f"""
-INSERT INTO files ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)
+INSERT INTO files ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)
 ON CONFLICT (name) DO UPDATE SET ({COLUMNS}) = (
     excluded.name, excluded.state, excluded.size, excluded.inode, excluded.proof,
-    excluded.attempts, excluded.reason, excluded.class, excluded.seconds, excluded.finished)
+    excluded.attempts, excluded.reason, excluded.class, excluded.seconds, excluded.finished, excluded.sha256)
 WHERE excluded.state != 'failed' OR files.state NOT IN ('publishing', 'done')
 """  # noqa: S608  constants only
 EXPECT = """
@@ -70,6 +72,9 @@ class Ledger:
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             if version == 0:
                 self._db.execute(SCHEMA)
+            elif version == 1:
+                self._db.execute("ALTER TABLE files ADD COLUMN sha256 TEXT")
+            if version < SCHEMA_VERSION:
                 self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         if version > SCHEMA_VERSION:
             # Not the file's fault: it is left as it is.
@@ -140,7 +145,9 @@ def read_all(path: Path) -> Iterator[FileRecord]:
     """
     db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT)
     try:
-        rows = db.execute(f"SELECT {COLUMNS} FROM files ORDER BY name").fetchall()  # noqa: S608
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        columns = COLUMNS if version != 1 else COLUMNS_1
+        rows = db.execute(f"SELECT {columns} FROM files ORDER BY name").fetchall()  # noqa: S608
     finally:
         db.close()
     return map(_record, rows)
@@ -158,11 +165,12 @@ def _row(record: FileRecord) -> tuple[object, ...]:
         record.class_,
         record.seconds,
         record.finished,
+        record.sha256,
     )
 
 
-def _record(row: tuple[str, str, int, int, str, int, str, str, float, str]) -> FileRecord:
-    name, state, size, inode, proof, attempts, reason, class_, seconds, finished = row
+def _record(row: tuple[str, str, int, int, str, int, str, str, float, str, str]) -> FileRecord:
+    name, state, size, inode, proof, attempts, reason, class_, seconds, finished, sha256 = row
     return FileRecord(
         name=name,
         state=state,
@@ -174,4 +182,5 @@ def _record(row: tuple[str, str, int, int, str, int, str, str, float, str]) -> F
         class_=class_,
         seconds=seconds,
         finished=finished,
+        sha256=sha256,
     )

@@ -494,6 +494,7 @@ class FileRecord:
     class_: str | None = None
     seconds: float | None = None
     finished: str | None = None
+    sha256: str | None = None
 
 
 # ---------------------------------------------------------------- seams

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ FULL = FileRecord(
     class_="transient",
     seconds=2.5,
     finished="2026-03-01T12:00:00+00:00",
+    sha256="ab" * 32,
 )
 BARE = FileRecord(name="b", state="pending")
 
@@ -154,6 +156,21 @@ def test_the_schema_has_a_version(path: Path) -> None:
 
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+
+
+def test_a_ledger_of_schema_1_is_read_as_it_is_and_migrated_by_a_run(path: Path) -> None:
+    """An onlooker changes nothing; a run adds what is new, and keeps what is there."""
+    write(path, FULL)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("ALTER TABLE files DROP COLUMN sha256")
+        db.execute("PRAGMA user_version = 1")
+    old = replace(FULL, sha256=None)
+
+    assert list(read_all(path)) == [old]
+    with closing(Ledger(path)) as ledger:
+        assert ledger.find([FULL.name]) == {FULL.name: old}
+        ledger.record([FULL])
+    assert list(read_all(path)) == [FULL]
 
 
 def test_the_ledger_of_a_newer_wgetpool_is_left_alone(path: Path) -> None:
