@@ -32,7 +32,7 @@ USE_SAMPLE = [ -n "$$LINKS" ] || { \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help subset quick all-tars resume status install format lint types check-format check test \
+.PHONY: help subset quick all-tars resume status verify install format lint types check-format check test \
 	test-unit build clean has-links has-out has-start need-venv need-run need-dev need-test
 
 help: ## List the targets
@@ -59,6 +59,9 @@ resume: has-links has-out has-start need-run ## Fetch every tar from number STAR
 
 status: need-venv ## Tell how far OUT is
 	@OUT=$${OUT:-$(SAMPLE_OUT)}; $(WGETPOOL) status "$$OUT" $(WGETPOOL_ARGS) || [ $$? -eq 1 ]
+
+verify: need-venv ## Read what is in OUT again, and tell what has changed
+	@OUT=$${OUT:-$(SAMPLE_OUT)}; exec $(WGETPOOL) verify "$$OUT" $(WGETPOOL_ARGS)
 
 # ---------------------------------------------------------------- development
 

@@ -8,22 +8,27 @@ attempt.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from wgetpool import policy, process, proof, wget
+from wgetpool.examine import Examination, examine
 from wgetpool.model import (
     AttemptOrder,
     Clock,
     Ending,
     Failure,
     FailureClass,
+    FileId,
     Finding,
     Handle,
     Head,
     Launcher,
     Outcome,
+    RemoteFile,
     Reply,
     StopFlag,
     WholePart,
+    Worth,
 )
 from wgetpool.part import Part, claim
 from wgetpool.store import Store
@@ -31,6 +36,8 @@ from wgetpool.store import Store
 TICK = 1.0  # seconds between two looks at a running wget
 EARLY_TICK = 0.1  # until the head is there: a part whose validators nobody has seen has no past
 EARLY = 2.0  # seconds for which that is worth a closer look
+SYNC_INTERVAL = 10.0  # seconds: what is newer may be lost when the machine goes down
+MOST_AT_ONCE = 1 << 28  # bytes whose digests are taken between two looks
 PATIENCE = 0.1  # seconds until a held claim is believed
 
 
@@ -40,13 +47,14 @@ def fetch(
     stop: StopFlag,
     clock: Clock,
     environment: tuple[bytes, ...],
+    trails: proof.Trails,
     launch: Launcher = process.Child,
 ) -> Outcome:
     """Makes one attempt. What can be expected to go wrong is in the outcome, not raised.
 
-    `environment` is the children's, with the mark of the run.
+    `environment` is the children's, with the mark of the run; `trails` are the run's.
     """
-    store = Store(order.directory)
+    store = Store(order.directory, order.locking)
     started_at = clock.now()
     try:
         store.make_folder(order.entry.name)
@@ -54,10 +62,17 @@ def fetch(
         if part is None:
             return Outcome(name=order.entry.name, ending=Ending.ELSEWHERE)
         with part:
-            if os.path.lexists(store.final(order.entry.name)):  # published meanwhile by another run
-                return Outcome(name=order.entry.name, ending=Ending.ELSEWHERE)
-            attempt = _Attempt(order, part, stop=stop, clock=clock, started_at=started_at)
-            return attempt.run(environment, launch)
+            attempt = _Attempt(
+                order, part, stop=stop, clock=clock, started_at=started_at, trails=trails
+            )
+            final = store.final(order.entry.name)
+            if order.examine and os.path.lexists(final):
+                outcome = attempt.examine(final, environment, launch)
+            elif _is_new(final, order):  # published meanwhile by another run
+                outcome = Outcome(name=order.entry.name, ending=Ending.ELSEWHERE)
+            else:
+                outcome = None
+            return outcome or attempt.run(environment, launch)
     except OSError as error:
         return Outcome(
             name=order.entry.name,
@@ -83,23 +98,86 @@ def _claim(store: Store, name: str, stop: StopFlag) -> Part | None:
     return claim(store, name) if dead and process.end_orphans(frozenset(dead)) else None
 
 
+def _is_new(final: Path, order: AttemptOrder) -> bool:
+    """Whether a file has appeared that nobody has looked at."""
+    try:
+        return FileId.of(final.lstat()) != order.replaces
+    except FileNotFoundError:
+        return False
+
+
 class _Attempt:
     """The state of one attempt, for as long as it lasts."""
 
     def __init__(
-        self, order: AttemptOrder, part: Part, *, stop: StopFlag, clock: Clock, started_at: float
+        self,
+        order: AttemptOrder,
+        part: Part,
+        *,
+        stop: StopFlag,
+        clock: Clock,
+        started_at: float,
+        trails: proof.Trails,
     ) -> None:
         self.order, self.part, self.stop, self.clock = order, part, stop, clock
         self.entry = order.entry
-        self.started_at = started_at
-        part.settle()
-        self.before = part.length()
-        self.known = part.record.remote
-        self.offset = policy.plan_offset(
-            self.before, approach=order.approach, listed_size=self.entry.size
+        self.started_at, self.trails = started_at, trails
+        self.examined: Examination | None = None
+        self.before = self.offset = 0
+        self.known = RemoteFile()
+
+    # ------------------------------------------------------------ a file that is there already
+
+    def examine(
+        self, final: Path, environment: tuple[bytes, ...], launch: Launcher
+    ) -> Outcome | None:
+        """Looks at the file that the ledger does not know; None where a replacement, or the rest of
+        it, is to be fetched.
+        """
+        found = self.examined = examine(
+            self.order,
+            final,
+            lock=self.part.descriptor,
+            stop=self.stop,
+            clock=self.clock,
+            environment=environment,
+            launch=launch,
         )
+        if found.failure is not None:
+            return self._outcome(Ending.EXITED, failure=found.failure)
+        if found.worth is None:
+            return self._outcome(Ending.STOPPED)
+        if found.worth is Worth.WHOLE and found.verdict is not None:
+            self.part.cut_at(0)  # what was begun beside it is not needed
+            whole = WholePart(
+                name=self.entry.name,
+                claim=self.part.hand_over(),
+                inode=found.found.inode,
+                size=found.found.size,
+                proof=found.verdict.proof,
+                sha256=found.verdict.sha256,
+                adopted=True,
+            )
+            return self._outcome(Ending.EXITED, whole=whole)
+        if (
+            found.worth is Worth.TORN
+            and self.part.length() <= found.found.size
+            and self.part.take_over(final)
+        ):
+            self.part.accept(found.remote, self.entry.url.path)
+            self.part.sync()
+        return None
+
+    # ------------------------------------------------------------ fetching
 
     def run(self, environment: tuple[bytes, ...], launch: Launcher) -> Outcome:
+        self.part.settle()
+        self.before = self.part.length()
+        self.known = self.part.record.remote
+        self.offset = policy.plan_offset(
+            self.before, approach=self.order.approach, listed_size=self.entry.size
+        )
+        self.digests = self._take_digests()
         self.part.cut_at(self.offset)
         command = wget.command(
             self.order.wget,
@@ -122,11 +200,17 @@ class _Attempt:
 
     # ------------------------------------------------------------ while it runs
 
+    def _take_digests(self) -> proof.Digests:
+        return self.trails.take(
+            self.entry.name, self.part.stat(), end=self.offset
+        ) or proof.Digests(proof.algorithms(self.entry, self.order.checks))
+
     def _watch(self, child: Handle) -> Ending:
         """Waits for the child's end, and ends it as soon as it brings nothing of use."""
         limits = self.order.limits
         meter = policy.Meter(limits, now=self.started_at, length=self.offset)
         now, head = self.started_at, None
+        sync_at = now + SYNC_INTERVAL
         while not child.wait(self._tick(now, head), stop=self.stop):
             now = self.clock.now()
             if self.stop.is_set():
@@ -137,11 +221,20 @@ class _Attempt:
                 return Ending.CUT_SHORT
             if head is not None and finding is Finding.FITS:
                 self.part.accept(head.remote, self.entry.url.path)
+                self._follow()
+                if now >= sync_at:
+                    self.part.sync()
+                    sync_at = self.clock.now() + SYNC_INTERVAL
             if 0 < limits.attempt_timeout <= now - self.started_at:
                 return Ending.TIMED_OUT
             if meter.stalled(now=now, length=self.part.length()):
                 return Ending.STALLED
         return Ending.EXITED
+
+    def _follow(self) -> None:
+        """Takes the digests behind the growing part, never of bytes that may be cut off again."""
+        end = min(self.part.length() - policy.OVERLAP, self.digests.position + MOST_AT_ONCE)
+        self.digests.follow(self.part.descriptor, end, stop=self.stop)
 
     def _tick(self, now: float, head: Head | None) -> float:
         return EARLY_TICK if head is None and now - self.started_at < EARLY else TICK
@@ -175,6 +268,8 @@ class _Attempt:
             self.part.cut_at(0)
         if ending is Ending.STOPPED:
             return self._outcome(ending, finding=finding, received=came)
+        self.part.sync()
+        self.trails.leave(self.entry.name, self.part.stat(), self.digests)
         circumstances = policy.Circumstances(
             ending=ending,
             finding=finding,
@@ -199,36 +294,62 @@ class _Attempt:
         return closed_well and not (self.entry.size is not None and length < self.entry.size)
 
     def _check(self, size: int, head: Head, came: int) -> Outcome:
-        """The part has all bytes that the server has: holds them against what the list tells."""
-        complaint = None
-        if self.entry.size is not None and size != self.entry.size:
-            complaint = f"its size is {size:,} bytes, the list says {self.entry.size:,}"
-        elif self.entry.checksums:
-            found = proof.digests(
-                self.part.path, (each.algorithm for each in self.entry.checksums), stop=self.stop
+        """The part has all bytes that the server has: holds them against all that is told."""
+        verdict = None
+        if self.digests.follow(self.part.descriptor, size, stop=self.stop):
+            verdict = proof.check(
+                self.part.path,
+                self.entry,
+                size=size,
+                told=head.remote.size,
+                digests=self.digests.hex(),
+                checks=self.order.checks,
+                stop=self.stop,
             )
-            if found is None:
-                self.part.accept(head.remote, self.entry.url.path)
-                return self._outcome(Ending.STOPPED, finding=Finding.FITS, received=came)
-            complaint = proof.mismatch(found, self.entry.checksums)
-        if complaint is not None:
-            kept = self.part.reject()
-            reason = f"{complaint}: kept as {kept.relative_to(self.order.directory)}"
-            failure = Failure(kind=FailureClass.BROKEN, reason=reason, status=head.status)
-            return self._outcome(
-                Ending.EXITED, finding=Finding.FITS, received=came, failure=failure, rejected=True
-            )
-        by_size = head.remote.size is not None or self.entry.size is not None
+        if verdict is None:
+            self.part.accept(head.remote, self.entry.url.path)
+            return self._outcome(Ending.STOPPED, finding=Finding.FITS, received=came)
+        if verdict.complaint is not None:
+            return self._reject(verdict, head, came)
         whole = WholePart(
             name=self.entry.name,
             claim=self.part.hand_over(),
             inode=self.part.inode(),
             size=size,
-            proof=("size",) * by_size + tuple(each.algorithm for each in self.entry.checksums),
+            proof=verdict.proof,
+            sha256=verdict.sha256,
             recorded=self.part.recorded,
             last_modified=head.remote.last_modified,
+            replaces=self._replaces,
         )
         return self._outcome(Ending.EXITED, finding=Finding.FITS, received=came, whole=whole)
+
+    def _reject(self, verdict: proof.Verdict, head: Head, came: int) -> Outcome:
+        """Puts aside what is whole and wrong. The same bytes once more are what the source has."""
+        kept = self.part.reject().relative_to(self.order.directory)
+        again = verdict.sha256 is not None and verdict.sha256 == self.order.broken_sha256
+        told = ", the same as before" if again else ""
+        if verdict.final:
+            told = ", though its checksum is right"
+        failure = Failure(
+            kind=FailureClass.BROKEN,
+            reason=f"{verdict.complaint}{told}: kept as {kept}",
+            status=head.status,
+        )
+        return self._outcome(
+            Ending.EXITED,
+            finding=Finding.FITS,
+            received=came,
+            failure=failure,
+            rejected=True,
+            final=verdict.final or again,
+            sha256=verdict.sha256,
+        )
+
+    @property
+    def _replaces(self) -> FileId | None:
+        """The file under the final name that has been looked at, and is worth nothing."""
+        return self.order.replaces if self.examined is None else self.examined.found
 
     def _outcome(
         self,
@@ -239,19 +360,27 @@ class _Attempt:
         whole: WholePart | None = None,
         failure: Failure | None = None,
         rejected: bool = False,
+        final: bool = False,
+        sha256: str | None = None,
     ) -> Outcome:
+        looked = self.examined is not None and self.examined.worth is not None
         return Outcome(
             name=self.entry.name,
             ending=ending,
             seconds=self.clock.now() - self.started_at,
             before=self.before,
             after=0 if rejected else whole.size if whole else self.part.length(),
-            received=received,
+            received=received + (self.examined.received if self.examined else 0),
             finding=finding,
             remote=self.part.record.remote,
             whole=whole,
             failure=failure,
             rejected=rejected,
+            final=final,
+            sha256=sha256,
+            examined=looked,
+            replaces=self._replaces if looked else None,
+            note=self.examined.note if self.examined else "",
         )
 
 

@@ -88,7 +88,8 @@ def shard(text: str) -> Any:
         raise typer.BadParameter(str(error)) from error
 
 
-SELECTING, RETRYING, TIMING, SHOWING = "Which files", "Retries", "Time limits", "Output"
+SELECTING, CHECKING = "Which files", "Checks"
+RETRYING, TIMING, SHOWING = "Retries", "Time limits", "Output"
 
 
 def option(names: str, help_text: str, *, panel: str | None = None, **more: Any) -> Any:
@@ -248,6 +249,31 @@ def get(
             metavar="S",
         ),
     ] = "0",
+    checksums: Annotated[
+        list[Path],
+        option(
+            "--checksums",
+            "File of sha256sum or md5sum, to hold the files against; repeatable.",
+            panel=CHECKING,
+            metavar="FILE",
+        ),
+    ] = [],  # noqa: B006
+    check_archives: Annotated[
+        bool,
+        option("--check-archives", "Read every tar, gzip and zip to its end.", panel=CHECKING),
+    ] = False,
+    hash_: Annotated[
+        bool,
+        option("--hash/--no-hash", "Keep the sha256 of every file in the ledger.", panel=CHECKING),
+    ] = True,
+    lock: Annotated[
+        bool,
+        option(
+            "--lock/--no-lock",
+            "Hold parts by file locks; without: nobody else works on DIR.",
+            panel=CHECKING,
+        ),
+    ] = True,
     remote_time: Annotated[bool, option("--remote-time", "Give files the server's time.")] = False,
     wget: Annotated[
         str | None, option("--wget", "The GNU Wget 1.x to use.", metavar="PATH")
@@ -266,10 +292,11 @@ def get(
     was.
     """
     from wgetpool import process
-    from wgetpool.model import Limits, RetryPolicy, Settings
+    from wgetpool.model import Checks, Limits, RetryPolicy, Settings
     from wgetpool.wget import find_wget
 
     entries = _choose(sources, select, select_from, exclude, order, start, end, shard)
+    entries = _attach(entries, checksums)
     settings = Settings(
         directory=output.absolute(),
         wget=find_wget(wget, output_of=process.output_of),
@@ -286,6 +313,8 @@ def get(
             min_rate=min_rate,
             attempt_timeout=attempt_timeout,
         ),
+        checks=Checks(sha256=hash_, archives=check_archives),
+        locking=lock,
         remote_time=remote_time,
         skip_gone=skip_gone,
     )
@@ -327,14 +356,47 @@ def status(
             metavar="STATE",
         ),
     ] = None,
+    checksums: Annotated[
+        bool, option("--checksums", "The sha256 of what is done, as sha256sum writes it.")
+    ] = False,
     json: Annotated[bool, option("--json", "One JSON object.")] = False,
 ) -> int:
     """Show how far DIR is: done, begun, failed and why. Exit code 0 when all is
     whole.
     """
-    from wgetpool.status import print_status
+    from wgetpool.status import print_checksums, print_status
 
+    if checksums:
+        return print_checksums(directory.absolute(), out=sys.stdout, warn=_say)
     return print_status(directory.absolute(), names=names, json=json, out=sys.stdout)
+
+
+@app.command()
+def verify(
+    *,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")],
+    workers: Annotated[
+        int | None,
+        option("-j --workers", "Files at a time; one for each core.", min=1, metavar="N"),
+    ] = None,
+    fix: Annotated[
+        bool, option("--fix", "Put what is bad aside, to be fetched by the next get.")
+    ] = False,
+    json: Annotated[bool, option("--json", "One JSON object.")] = False,
+) -> int:
+    """Read every finished file again and hold it against the ledger. Exit code 1 where one
+    differs or is missing.
+    """
+    from wgetpool.verify import verify_directory
+
+    return verify_directory(
+        directory.absolute(),
+        workers=workers or min(8, os.cpu_count() or 1),
+        fix=fix,
+        json=json,
+        out=sys.stdout,
+        err=sys.stderr,
+    )
 
 
 def _choose(  # noqa: PLR0917
@@ -359,6 +421,20 @@ def _choose(  # noqa: PLR0917
         shard=shard,
     )
     return choose(sources, selection, stdin=sys.stdin.buffer, warn=_say)
+
+
+def _attach(entries: list[Entry], files: list[Path]) -> list[Entry]:
+    """The entries with the checksums of these files."""
+    if not files:
+        return entries
+    from wgetpool.checksums import attach, read_checksums
+    from wgetpool.words import count
+
+    for file in files:
+        entries, left = attach(entries, read_checksums(file))
+        if left:
+            _say(f"{file} has no checksum of {count(left, 'file')} of {len(entries):,} chosen")
+    return entries
 
 
 def _run(settings: Settings, entries: list[Entry], *, json: bool, quiet: bool) -> int:

@@ -37,7 +37,8 @@ PUT = f"""
 INSERT INTO files ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)
 ON CONFLICT (name) DO UPDATE SET ({COLUMNS}) = (
     excluded.name, excluded.state, excluded.size, excluded.inode, excluded.proof,
-    excluded.attempts, excluded.reason, excluded.class, excluded.seconds, excluded.finished, excluded.sha256)
+    excluded.attempts, excluded.reason, excluded.class, excluded.seconds, excluded.finished,
+    excluded.sha256)
 WHERE excluded.state != 'failed' OR files.state NOT IN ('publishing', 'done')
 """  # noqa: S608  constants only
 EXPECT = """

@@ -6,6 +6,7 @@ can be pickled: an order may be carried out by another process or machine than t
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, StrEnum, auto
@@ -97,14 +98,28 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Checks:
+    """What is done with a file beside what the list demands: `sha256` is taken for the ledger,
+    `archives` are read to their end.
+    """
+
+    sha256: bool = True
+    archives: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One `wgetpool get`. `directory` is DIR, absolute; `wget` is the program, absolute."""
+    """One `wgetpool get`. `directory` is DIR, absolute; `wget` is the program, absolute. Without
+    `locking` the user warrants that nobody else works on DIR.
+    """
 
     directory: Path
     wget: str
     workers: int = 4
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     limits: Limits = field(default_factory=Limits)
+    checks: Checks = field(default_factory=Checks)
+    locking: bool = True
     remote_time: bool = False
     skip_gone: bool = False
 
@@ -174,13 +189,14 @@ class Reply:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """A process to start. `stdin` holds a secret; `env` is its whole environment, a
-    `NAME=value` each; `keep_open` is inherited.
+    `NAME=value` each; `keep_open` is inherited; `stdout` is a descriptor, where it is not the log.
     """
 
     argv: tuple[str, ...]
     stdin: bytes = field(default=b"", repr=False)
     env: tuple[bytes, ...] = field(repr=False)
     keep_open: int | None = None
+    stdout: int | None = None
 
 
 class Approach(Enum):
@@ -201,6 +217,14 @@ class Finding(Enum):
     CHANGED = auto()  # size or validators show another file
     LONGER = auto()  # the part is longer than the file
     RANGE_IGNORED = auto()  # the server answered a range with the whole file
+
+
+class Worth(Enum):
+    """What a file under its final name is worth that the ledger does not know."""
+
+    WHOLE = auto()  # as long as the server's, and equal at its end: to be taken over
+    TORN = auto()  # shorter, and equal at its end: to be continued
+    OTHER = auto()  # anything else: to be replaced, once its replacement is whole
 
 
 class Ending(Enum):
@@ -240,9 +264,27 @@ class Failure:
     retry_after: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class FileId:
+    """One state of one file: changed as soon as one of these is. `modified` is in nanoseconds."""
+
+    inode: int
+    size: int
+    modified: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> FileId:
+        return cls(found.st_ino, found.st_size, found.st_mtime_ns)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptOrder:
-    """One attempt at one file, as a worker gets it."""
+    """One attempt at one file, as a worker gets it.
+
+    `examine`: a file of this name that the ledger does not know is to be looked at first.
+    `replaces`: it has been, and this file is to be replaced. `broken_sha256` is what was broken
+    when it came the last time.
+    """
 
     directory: Path
     wget: str
@@ -251,6 +293,11 @@ class AttemptOrder:
     approach: Approach
     limits: Limits
     retry_status: frozenset[int] = frozenset()
+    checks: Checks = field(default_factory=Checks)
+    locking: bool = True
+    examine: bool = False
+    replaces: FileId | None = None
+    broken_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,7 +305,8 @@ class WholePart:
     """A part that is whole and has passed its checks; `proof` names what shows that it is whole.
 
     `claim` is the open descriptor that holds the part's lock: whoever gets this has the claim, and
-    closes it. `recorded`: the part has a record.
+    closes it. `recorded`: the part has a record. `replaces` is the file that may be overwritten.
+    `adopted`: the file has its final name already, and the part is empty.
     """
 
     name: str
@@ -266,8 +314,11 @@ class WholePart:
     inode: int
     size: int
     proof: tuple[str, ...]
+    sha256: str | None = None
     recorded: bool = False
     last_modified: str | None = None
+    replaces: FileId | None = None
+    adopted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +327,8 @@ class Outcome:
     the attempt brought.
 
     Exactly one of `whole` and `failure` is set when the process was started and not stopped by us.
+    `replaces` is what an examination found to be worth nothing, `note` says why. `rejected`: what
+    came was whole and wrong, with this `sha256` where that is known; `final`: and would be again.
     """
 
     name: str
@@ -289,6 +342,11 @@ class Outcome:
     whole: WholePart | None = None
     failure: Failure | None = None
     rejected: bool = False
+    final: bool = False
+    sha256: str | None = None
+    examined: bool = False
+    replaces: FileId | None = None
+    note: str = ""
 
 
 class FileState(StrEnum):
@@ -382,7 +440,9 @@ class FileSkipped(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFailed(Event):
-    """The file's end in this run; `seconds` since its first attempt's start."""
+    """The file's end in this run; `seconds` since its first attempt's start. `sha256` is that of
+    what was broken, where it is known.
+    """
 
     event: ClassVar[str] = "file_failed"
     name: str
@@ -391,6 +451,7 @@ class FileFailed(Event):
     attempts: int
     seconds: float = 0.0
     size: int | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

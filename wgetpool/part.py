@@ -4,14 +4,14 @@ A part is `DIR/NAME.part`. Whoever works on it holds its claim, a lock that live
 process that may write to it, an orphaned wget included. Before an attempt continues a part, the
 part's last bytes are taken off it (the cut) and kept in its record, so that what the server sends
 next begins with just those bytes. While a record has an open cut nobody trusts what lies behind the
-cut: `settle` decides, whoever was killed at whatever moment.
+cut: `settle` decides, whoever was killed at whatever moment. And after the machine went down only
+those bytes are trusted that are known to be on the disk.
 """
 
 from __future__ import annotations
 
 import base64
 import errno
-import fcntl
 import json
 import os
 import stat
@@ -22,9 +22,12 @@ from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
-from wgetpool.model import RemoteFile, WholePart
-from wgetpool.policy import OVERLAP
-from wgetpool.store import Store, sync_folder
+from wgetpool.locks import try_lock
+from wgetpool.model import FileId, RemoteFile, WholePart
+from wgetpool.policy import OVERLAP, are_uniform
+from wgetpool.store import Store, boot_id, sync_folder
+
+WORTH_A_SYNC = 1 << 20  # bytes that are new in a part
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +42,17 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a part was made from: its past, apart from the part. Never a query string."""
+    """What a part was made from: its past, apart from the part. Never a query string.
+
+    Its first `synced` bytes were on the disk while the machine was up as `boot`.
+    """
 
     name: str
     url_path: str = ""
     remote: RemoteFile = field(default_factory=RemoteFile)
     cut: Cut | None = None
+    synced: int = 0
+    boot: str = ""
 
     def to_json(self) -> str:
         cut = self.cut and {
@@ -59,6 +67,8 @@ class Record:
                 "etag": self.remote.etag,
                 "last_modified": self.remote.last_modified,
                 "cut": cut,
+                "synced": self.synced,
+                "boot": self.boot,
             }
         )
 
@@ -72,7 +82,9 @@ class Record:
         remote = RemoteFile(
             size=data["size"], etag=data["etag"], last_modified=data["last_modified"]
         )
-        return cls(data["name"], data["url_path"], remote, cut)
+        return cls(
+            data["name"], data["url_path"], remote, cut, data.get("synced", 0), data.get("boot", "")
+        )
 
 
 class Part:
@@ -131,14 +143,24 @@ class Part:
         return os.fstat(self.descriptor).st_size
 
     def inode(self) -> int:
-        return os.fstat(self.descriptor).st_ino
+        return self.stat().st_ino
+
+    def stat(self) -> os.stat_result:
+        return os.fstat(self.descriptor)
 
     def settle(self) -> None:
-        """Closes a cut that a killed attempt left open. What came behind it stays when it begins
-        with the bytes that were taken, and these mean something; otherwise the part is put back
-        as it was.
+        """Makes of what a killed attempt left behind a part that can be continued.
+
+        What came behind an open cut stays when it begins with the bytes that were taken, and these
+        mean something; otherwise the part is put back as it was. When the machine has been down in
+        between, what was not on the disk before may be anything, zeros mostly: it goes.
         """
-        if self.record.cut is not None:
+        if self.record.boot not in {"", boot_id()}:
+            self.put_back()
+            if self.length() > self.record.synced:
+                os.ftruncate(self.descriptor, self.record.synced)
+            self._save(replace(self.record, boot=boot_id()), durable=True)
+        elif self.record.cut is not None:
             same, uniform = self.compare()
             if same and not uniform:
                 self._save(replace(self.record, cut=None))
@@ -157,6 +179,13 @@ class Part:
             os.fsync(self.descriptor)
         self._save(replace(self.record, cut=None))
 
+    def sync(self) -> None:
+        """Has what the part holds now on the disk, and notes that it is there."""
+        length = self.length()
+        if self.record.cut is None and length - self.record.synced >= WORTH_A_SYNC:
+            os.fdatasync(self.descriptor)
+            self._save(replace(self.record, synced=length, boot=boot_id()), durable=True)
+
     def cut_at(self, offset: int) -> None:
         """Takes the bytes from `offset` on off the part; 0 starts it anew. The record is on the
         disk before the cut.
@@ -165,8 +194,9 @@ class Part:
             os.ftruncate(self.descriptor, 0)
             self.forget()  # also one that outlived its part: its cut is not of these bytes
             return
-        taken = os.pread(self.descriptor, OVERLAP, offset)
-        self._save(replace(self.record, cut=Cut(offset, taken)), durable=True)
+        cut = Cut(offset, os.pread(self.descriptor, OVERLAP, offset))
+        synced = min(self.record.synced, offset)
+        self._save(replace(self.record, cut=cut, synced=synced), durable=True)
         os.ftruncate(self.descriptor, offset)
 
     def compare(self) -> tuple[bool | None, bool]:
@@ -179,7 +209,7 @@ class Part:
         if cut is None:
             return None, False
         came = os.pread(self.descriptor, len(cut.taken), cut.offset)
-        uniform = cut.taken.count(cut.taken[:1]) == len(cut.taken)
+        uniform = are_uniform(cut.taken)
         if came != cut.taken[: len(came)]:
             return False, uniform
         return (True if len(came) == len(cut.taken) else None), uniform
@@ -188,9 +218,33 @@ class Part:
         """What the part holds now is this remote file's: closes the cut and remembers the
         validators.
         """
-        record = Record(self.name, url_path, remote)
+        synced = min(self.record.synced, self.length())
+        record = Record(self.name, url_path, remote, synced=synced, boot=boot_id())
         if record != self.record:
-            self._save(record)
+            self._save(record, durable=True)
+
+    def take_over(self, found: Path) -> bool:
+        """Makes the file at `found` the part, under the same claim; its own bytes are given up.
+        False where that cannot be: somebody writes to it, or it has other names.
+        """
+        try:
+            descriptor = os.open(found, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            locked = try_lock(descriptor, needed=self._store.locking)
+            status = os.fstat(descriptor)
+            if not locked or status.st_nlink > 1 or not _is_named(status, found):
+                os.close(descriptor)
+                return False
+            found.rename(self.path)
+        except OSError:
+            os.close(descriptor)
+            return False
+        os.close(self.descriptor)
+        self.descriptor = descriptor
+        self.forget()
+        return True
 
     def reject(self) -> Path:
         """Moves the part out of the way, to where a person can look at it; the last one is kept."""
@@ -229,14 +283,13 @@ def claim(store: Store, name: str) -> Part | None:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not try_lock(descriptor, needed=store.locking):
+                os.close(descriptor)
+                return None
             found = os.fstat(descriptor)
             if _is_named(found, path):
                 _demand_regular(found, path)
                 return Part(store, name, path, descriptor)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
         except BaseException:
             os.close(descriptor)
             raise
@@ -279,6 +332,10 @@ def publish(
             part = Part(store, whole.name, store.part(whole.name), whole.claim)
             claims.enter_context(part)
             try:
+                if whole.adopted:
+                    _sync_adopted(store.final(whole.name), whole)
+                    checked.append((whole, part))
+                    continue
                 _demand_unchanged(part, whole)
                 if (at := modified_at(whole)) is not None:
                     os.utime(part.descriptor, (at, at))
@@ -297,7 +354,8 @@ def publish(
         before_rename([whole for whole, _ in held])
         for whole, part in held:
             try:
-                _rename(part.path, store.final(whole.name))
+                if not whole.adopted:
+                    _rename(part.path, store.final(whole.name), whole.replaces)
                 done[whole.name] = None
                 if whole.recorded:
                     with suppress(OSError):
@@ -340,8 +398,25 @@ def _begin_to_write(descriptor: int) -> None:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _rename(part: Path, final: Path) -> None:
-    if os.path.lexists(final):
+def _sync_adopted(final: Path, whole: WholePart) -> None:
+    """Whoever wrote the file may not have waited for the disk."""
+    descriptor = os.open(final, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        if (found.st_ino, found.st_size) != (whole.inode, whole.size):
+            raise BlockingIOError(errno.EAGAIN, "somebody else has changed it", str(final))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _rename(part: Path, final: Path, replaces: FileId | None) -> None:
+    """Over a file only where this has been looked at, and is as it was then."""
+    try:
+        found = FileId.of(final.lstat())
+    except FileNotFoundError:
+        found = None
+    if found not in {None, replaces}:
         raise FileExistsError(
             errno.EEXIST, "a file of this name has appeared in DIR meanwhile", str(final)
         )

@@ -26,6 +26,7 @@ from wgetpool.model import (
     RetryPolicy,
     Trouble,
     Url,
+    Worth,
 )
 
 OVERLAP = 64 * 1024  # bytes of a part that are fetched again and compared
@@ -53,6 +54,11 @@ def plan_offset(length: int, *, approach: Approach, listed_size: int | None) -> 
         return 0
     back = STEP if approach is Approach.STEP_BACK else OVERLAP
     return max(length - back, 0)
+
+
+def are_uniform(data: bytes) -> bool:
+    """Whether these bytes all have one value: an equal tail of zeros proves little."""
+    return data.count(data[:1]) == len(data)
 
 
 def judge(
@@ -111,6 +117,26 @@ def _dates_differ(remote: RemoteFile, known: RemoteFile) -> bool:
         return False
     dates = (remote.last_modified, known.last_modified)
     return None not in dates and dates[0] != dates[1]
+
+
+def judge_stranger(
+    head: Head | None, *, start: int, length: int, same: bool | None
+) -> Worth | None:
+    """What a file of `length` bytes is worth that somebody else has made, by the answer to a
+    request for its bytes from `start` on.
+
+    `same`: whether what came are just these bytes, and they mean something; None while too few
+    have come. None while nothing can be said.
+    """
+    if head is None or head.status not in {200, 206, 416}:
+        return None
+    told = head.remote.size
+    answers = head.start == start if head.status == 206 else start == 0
+    if head.status == 416 or not answers or told is None or told < length or same is False:
+        return Worth.OTHER
+    if same is None:
+        return None
+    return Worth.WHOLE if told == length else Worth.TORN
 
 
 def next_approach(approach: Approach, finding: Finding) -> Approach:

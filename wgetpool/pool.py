@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
-from wgetpool import process, wget
+from wgetpool import process, proof, wget
 from wgetpool.attempt import fetch
 from wgetpool.errors import ExitCode, MachineError
 from wgetpool.model import (
@@ -49,14 +49,6 @@ from wgetpool.words import count
 SURVEY_CHUNK = 500  # entries looked up at a time
 CROWD = 2 * GROUP  # files that wait to be published: each holds a descriptor
 
-STRANGER = Failure(
-    kind=FailureClass.PERMANENT,
-    reason=(
-        "a file of this name is there that wgetpool did not fetch: left as it is. "
-        "Move it away to have it fetched"
-    ),
-)
-
 
 class Pool:
     """One run. `interrupt` may be called from a signal handler, everything else from the main
@@ -78,9 +70,10 @@ class Pool:
         self._entries = entries
         self._next = 0  # the entry that the survey has come to
         self._clock: Clock = clock or process.SystemClock()
-        self._store = Store(settings.directory)
+        self._store = Store(settings.directory, settings.locking)
         self._run = uuid.uuid4().hex
         self._environment = process.marked_environment(self._run, wget.ENVIRONMENT)
+        self._trails = proof.Trails()
         self._stop = process.StopSwitch()
         self._inbox: Inbox = inbox or queue.SimpleQueue()
         self._workers = workers or ThreadPoolExecutor(settings.workers, "fetch")
@@ -201,7 +194,13 @@ class Pool:
     # ------------------------------------------------------------ workers
 
     def _fetch(self, order: AttemptOrder) -> Outcome:
-        outcome = fetch(order, stop=self._stop, clock=self._clock, environment=self._environment)
+        outcome = fetch(
+            order,
+            stop=self._stop,
+            clock=self._clock,
+            environment=self._environment,
+            trails=self._trails,
+        )
         if outcome.whole is not None:
             self._claims.add(outcome.whole.claim)
         return outcome
@@ -225,6 +224,8 @@ class Pool:
     def _open(self) -> tuple[RunLock, Publisher, int]:
         """Makes what the run needs in DIR, and ends the wgets that killed runs left behind."""
         self._store.make()
+        if self._settings.locking:
+            self._store.demand_locks()
         dead = self._store.dead_runs()
         orphans = process.end_orphans(frozenset(dead)) if dead else 0
         for run in dead:
@@ -280,13 +281,13 @@ class Pool:
                 case Presence.KNOWN:
                     self._scheduler.skip(one.entry, size=one.size, why="known")
                 case Presence.STRANGE:
-                    self._scheduler.refuse(one.entry, STRANGER)
+                    self._scheduler.add(one.entry, examine=True)
                 case Presence.GONE if self._settings.skip_gone:
                     self._gone += 1
                     self._scheduler.skip(one.entry, size=0, why="gone")
                 case Presence.GONE | Presence.ABSENT:
                     self._gone += one.presence is Presence.GONE
-                    self._scheduler.add(one.entry, begun=one.size)
+                    self._scheduler.add(one.entry, begun=one.size, broken_sha256=one.broken_sha256)
         if self._gone and self._surveyed_all:
             verb = "is" if self._gone == 1 else "are"
             what = "left out" if self._settings.skip_gone else "fetched again (or --skip-gone)"
@@ -319,6 +320,7 @@ class Pool:
             size=whole.size,
             inode=whole.inode,
             proof=whole.proof,
+            sha256=whole.sha256,
             attempts=attempts,
             seconds=seconds,
             finished=self._clock.wall().isoformat(timespec="seconds"),
@@ -343,6 +345,7 @@ class Pool:
                     class_=event.class_,
                     seconds=event.seconds,
                     size=event.size,
+                    sha256=event.sha256,
                     finished=self._clock.wall().isoformat(timespec="seconds"),
                 )
             )

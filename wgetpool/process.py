@@ -156,7 +156,8 @@ def _spawn(command: Command, stdin: int, log: int) -> int:
     """
     actions = ctypes.create_string_buffer(_ROOM)
     _QUICK.posix_spawn_file_actions_init(actions)
-    copies = [(stdin, 0), (log, 1), (log, 2)]
+    stdout = log if command.stdout is None else command.stdout
+    copies = [(stdin, 0), (stdout, 1), (log, 2)]
     if (kept := command.keep_open) is not None:
         # To another number: a copy is open in the child, a descriptor copied onto itself may not
         # be.

@@ -1,28 +1,134 @@
-"""What shows that a file is whole: its digests against those that the list tells."""
+"""What shows that a file is whole: its size, its digests and its structure, held against what is
+told.
+
+Digests are taken behind a part that grows, so that a file of 11 GB is not read once more at its
+end.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from wgetpool.model import Checksum, StopFlag
+from wgetpool.model import Checks, Checksum, Entry, FileId, StopFlag
 
 BLOCK = 1 << 20
+
+
+class Digests:
+    """The digests of a file's first `position` bytes."""
+
+    def __init__(self, algorithms: Iterable[str]) -> None:
+        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
+        self.position = 0
+
+    def follow(self, descriptor: int, end: int, *, stop: StopFlag) -> bool:
+        """Reads on up to `end`, or to the file's end before that; False when the run stops
+        meanwhile.
+        """
+        while self._hashes and self.position < end:
+            if stop.is_set():
+                return False
+            block = os.pread(descriptor, min(BLOCK, end - self.position), self.position)
+            if not block:
+                break
+            for each in self._hashes.values():
+                each.update(block)
+            self.position += len(block)
+        return True
+
+    def hex(self) -> dict[str, str]:
+        """Hexadecimal digests by algorithm."""
+        return {name: each.hexdigest() for name, each in self._hashes.items()}
+
+
+class Trails:
+    """The digests of unfinished parts between two attempts. They are good for as long as nobody
+    else has touched the part.
+
+    Shared by the workers: whoever holds a part's claim is the only one that asks for its name.
+    """
+
+    def __init__(self) -> None:
+        self._left: dict[str, tuple[FileId, Digests]] = {}
+
+    def take(self, name: str, found: os.stat_result, *, end: int) -> Digests | None:
+        """Those of the part as it was found; None where they are not good for its first `end`
+        bytes.
+        """
+        known, digests = self._left.pop(name, (None, None))
+        return (
+            digests if digests and known == FileId.of(found) and digests.position <= end else None
+        )
+
+    def leave(self, name: str, found: os.stat_result, digests: Digests) -> None:
+        self._left[name] = (FileId.of(found), digests)
+
+
+def algorithms(entry: Entry, checks: Checks) -> set[str]:
+    """The digests that this file needs."""
+    return {each.algorithm for each in entry.checksums} | ({"sha256"} if checks.sha256 else set())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What became of a file's checks: `complaint` says what is wrong with it. `final`: and fetching
+    it anew would not help, since it is what its list says that it is.
+    """
+
+    proof: tuple[str, ...] = ()
+    sha256: str | None = None
+    complaint: str | None = None
+    final: bool = False
+
+
+def check(
+    path: Path,
+    entry: Entry,
+    *,
+    size: int,
+    told: int | None,
+    digests: dict[str, str],
+    checks: Checks,
+    stop: StopFlag,
+) -> Verdict | None:
+    """Holds a file of `size` bytes against its list, and an archive against itself. `told` is the
+    size that the server tells. None when the run stops meanwhile.
+    """
+    sha256 = digests.get("sha256")
+    complaint = mismatch(digests, entry.checksums)
+    if entry.size is not None and size != entry.size:
+        complaint = f"its size is {size:,} bytes, the list says {entry.size:,}"
+    if complaint is not None:
+        return Verdict(complaint=complaint, sha256=sha256)
+    proved = ["size"] if told is not None or entry.size is not None else []
+    proved += [each.algorithm for each in entry.checksums]
+    if checks.archives:
+        from wgetpool.archive import State  # noqa: PLC0415  its libraries take time to load
+        from wgetpool.archive import check as check_archive  # noqa: PLC0415
+
+        found = check_archive(path, stop=stop)
+        if found is None:
+            return None
+        if found.state is State.BROKEN:
+            complaint = f"the archive is broken: {found.reason}"
+            return Verdict(complaint=complaint, sha256=sha256, final=bool(entry.checksums))
+        if found.state is State.WHOLE:
+            proved.append("archive")
+    return Verdict(proof=tuple(proved), sha256=sha256)
 
 
 def digests(path: Path, algorithms: Iterable[str], *, stop: StopFlag) -> dict[str, str] | None:
     """The file's hexadecimal digests by algorithm, in one reading; None when the run stops
     meanwhile.
     """
-    hashes = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
+    taken = Digests(algorithms)
     with path.open("rb", buffering=0) as file:
-        while block := file.read(BLOCK):
-            if stop.is_set():
-                return None
-            for each in hashes.values():
-                each.update(block)
-    return {name: each.hexdigest() for name, each in hashes.items()}
+        return taken.hex() if taken.follow(file.fileno(), sys.maxsize, stop=stop) else None
 
 
 def mismatch(found: dict[str, str], listed: Iterable[Checksum]) -> str | None:

@@ -18,7 +18,7 @@ from enum import Enum, auto
 
 from wgetpool.errors import MachineError
 from wgetpool.ledger import LedgerError, open_ledger, read_all
-from wgetpool.model import Clock, Entry, FileRecord, WholePart
+from wgetpool.model import Clock, Entry, FailureClass, FileRecord, WholePart
 from wgetpool.part import peek, publish
 from wgetpool.policy import read_http_date
 from wgetpool.store import Store
@@ -42,6 +42,7 @@ class Surveyed:
     entry: Entry
     presence: Presence
     size: int
+    broken_sha256: str | None = None  # of what came in an earlier run, and was broken
 
 
 class Publisher:
@@ -124,7 +125,7 @@ class Publisher:
             elif record.state == "failed" or (
                 record.state == "done" and not (one.presence is Presence.GONE and self._skip_gone)
             ):
-                yield replace(record, state="pending", reason=None, class_=None)
+                yield replace(record, state="pending", reason=None, class_=None, sha256=None)
 
     def _modified_at(self, whole: WholePart) -> float | None:
         """The modification time that the published file gets: now, or what the server told."""
@@ -145,7 +146,13 @@ def look(store: Store, entry: Entry, record: FileRecord | None) -> Surveyed:
             raise
         gone = record is not None and record.state == "done"
         begun, _ = peek(store, entry.name, want_size=False)
-        return Surveyed(entry, Presence.GONE if gone else Presence.ABSENT, begun)
+        broken = record is not None and record.class_ == FailureClass.BROKEN
+        return Surveyed(
+            entry,
+            Presence.GONE if gone else Presence.ABSENT,
+            begun,
+            record.sha256 if record is not None and broken else None,
+        )
     published = record is not None and (
         record.state == "done" or (record.state == "publishing" and record.inode == found.st_ino)
     )

@@ -26,6 +26,7 @@ from wgetpool.model import (
     FailureClass,
     FileDone,
     FileFailed,
+    FileId,
     FileSkipped,
     FileState,
     Finding,
@@ -34,6 +35,7 @@ from wgetpool.model import (
     Running,
     Settings,
     Waiting,
+    Warned,
     WholePart,
 )
 
@@ -50,7 +52,7 @@ ALLOWED = {
         FileState.FAILED,
         FileState.PENDING,  # stopped: the part stays
     },
-    FileState.CHECKING: {FileState.DONE, FileState.FAILED, FileState.ELSEWHERE},
+    FileState.CHECKING: {FileState.DONE, FileState.SKIPPED, FileState.FAILED, FileState.ELSEWHERE},
     FileState.BACKOFF: {FileState.RUNNING},
     FileState.ELSEWHERE: {FileState.PENDING},  # looked at again like a new one
 }
@@ -70,6 +72,9 @@ class Job:
     approach: Approach = Approach.CONTINUE
     rejections: int = 0
     renewed: bool = False
+    examine: bool = False
+    replaces: FileId | None = None
+    broken_sha256: str | None = None
     started_at: float = 0.0
     attempt_at: float = 0.0
     reason: str = ""
@@ -127,10 +132,21 @@ class Scheduler:
 
     # ------------------------------------------------------------ what comes in
 
-    def add(self, entry: Entry, *, begun: int = 0) -> None:
-        """A file that is not there; its part has `begun` bytes."""
+    def add(
+        self,
+        entry: Entry,
+        *,
+        begun: int = 0,
+        examine: bool = False,
+        broken_sha256: str | None = None,
+    ) -> None:
+        """A file that is to be fetched; its part has `begun` bytes. `examine`: one of its name is
+        there, and to be looked at first. `broken_sha256`: what came in an earlier run, and was
+        broken.
+        """
         job = self._put_back(entry)
-        job.length = begun
+        job.length, job.examine = begun, examine
+        job.broken_sha256 = job.broken_sha256 or broken_sha256
         self._learn_size(job, entry.size)
         self._ready.append(job)
 
@@ -142,10 +158,6 @@ class Scheduler:
         self.tally.finished_bytes += size
         self._learn_size(job, size)
         self._emit(FileSkipped(name=entry.name, bytes=size, why=why))
-
-    def refuse(self, entry: Entry, failure: Failure) -> None:
-        """A file that may not be tried."""
-        self._fail(self._put_back(entry), failure)
 
     def halt(self, failure: Failure) -> None:
         """Nothing more is started: this machine cannot go on, or the run stops."""
@@ -200,8 +212,8 @@ class Scheduler:
         return self._order(job, now)
 
     def due_elsewhere(self) -> list[Entry]:
-        """The files of other runs that are to be looked at again now; each comes back by `add`,
-        `skip` or `refuse`.
+        """The files of other runs that are to be looked at again now; each comes back by `add`
+        or `skip`.
         """
         entries = []
         while not self.halted and self._elsewhere and self._elsewhere[0].at <= self._clock.now():
@@ -231,6 +243,11 @@ class Scheduler:
             approach=job.approach,
             limits=self.settings.limits,
             retry_status=self.settings.retry.retry_status,
+            checks=self.settings.checks,
+            locking=self.settings.locking,
+            examine=job.examine,
+            replaces=job.replaces,
+            broken_sha256=job.broken_sha256,
         )
 
     # ------------------------------------------------------------ outcomes
@@ -240,6 +257,10 @@ class Scheduler:
         job = self._running.pop(outcome.name)
         self.tally.received += outcome.received
         job.length = outcome.after
+        if outcome.examined:
+            job.examine, job.replaces = False, outcome.replaces
+        if outcome.note:
+            self._emit(Warned(message=f"{job.entry.name}: {outcome.note}"))
         if outcome.ending is Ending.ELSEWHERE:
             job.attempts -= 1
             if not job.attempts:
@@ -264,9 +285,14 @@ class Scheduler:
         """What became of a part that was to be published."""
         job = self._checking.pop(name)
         if error is None and job.whole is not None:
+            self.tally.finished_bytes += job.whole.size
+            if job.whole.adopted:
+                self._move(job, FileState.SKIPPED)
+                self.tally.skipped += 1
+                self._emit(FileSkipped(name=name, bytes=job.whole.size, why="adopted"))
+                return
             self._move(job, FileState.DONE)
             self.tally.done += 1
-            self.tally.finished_bytes += job.whole.size
             self._emit(
                 FileDone(
                     name=name,
@@ -329,12 +355,13 @@ class Scheduler:
         if renewed and not job.renewed:  # another file: it may take as long as the first, once
             job.renewed, job.best, job.barren = True, 0, 0
         job.rejections += outcome.rejected
+        job.broken_sha256 = outcome.sha256 or job.broken_sha256
 
     def _wait(self, job: Job, outcome: Outcome, failure: Failure) -> float | None:
         """Seconds to the next attempt; None when there is none."""
         retry = self.settings.retry
         if failure.kind is FailureClass.BROKEN:
-            return 0.0 if job.rejections < 2 else None
+            return 0.0 if job.rejections < 2 and not outcome.final else None
         if failure.kind is not FailureClass.TRANSIENT or job.barren >= retry.tries:
             return None
         if outcome.finding in policy.USELESS and not (
@@ -359,6 +386,7 @@ class Scheduler:
                 attempts=job.attempts,
                 seconds=self._seconds(job),
                 size=job.size,
+                sha256=job.broken_sha256 if failure.kind is FailureClass.BROKEN else None,
             )
         )
         if failure.kind is FailureClass.LOCAL:

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import json as jsonlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
+from wgetpool.checksums import format_line
 from wgetpool.errors import ExitCode, SourceError
 from wgetpool.ledger import LedgerError, read_all
 from wgetpool.model import Entry, FileRecord, Settings
@@ -54,6 +55,18 @@ def print_status(directory: Path, *, names: str | None, json: bool, out: TextIO)
     else:
         out.writelines(f"{printable(line)}\n" for line in _lines(files, running=running))
     return ExitCode.WHOLE if whole else ExitCode.FAILED
+
+
+def print_checksums(directory: Path, *, out: TextIO, warn: Callable[[str], None]) -> int:
+    """Prints the sha256 of all finished files, for `sha256sum --check` in DIR."""
+    records = list(_read(Store(directory)))
+    done = [record for record in records if record.state == "done"]
+    out.writelines(
+        f"{format_line(record.sha256, record.name)}\n" for record in done if record.sha256
+    )
+    if left := sum(record.sha256 is None for record in done):
+        warn(f"{count(left, 'finished file')} without a sha256: fetched with --no-hash")
+    return ExitCode.WHOLE if records and len(done) == len(records) else ExitCode.FAILED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +116,10 @@ def _plan_rows(plan: Plan, settings: Settings) -> Iterable[tuple[int, str]]:
     rows = (
         (plan.begun, f"of these begun: {format_size(plan.begun_bytes)} are here"),
         (plan.gone, "of these fetched before and gone since"),
-        (plan.in_the_way, "in the way: files that wgetpool did not fetch"),
+        (
+            plan.in_the_way,
+            "there, but not known: looked at first, then taken over, continued or replaced",
+        ),
     )
     yield from (row for row in rows if row[0])
 

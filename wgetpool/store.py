@@ -1,32 +1,36 @@
 """DIR as a place: its paths and their modes, its folders, the locks of runs.
 
-What it never does: look into a file. Any thread; nothing here keeps state but the open lock of a
-run.
+What it never does: look into a file, but for the lock files of runs. Any thread; nothing here keeps
+state but the open lock of a run.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from wgetpool.errors import MachineError
+from wgetpool.locks import NO_LOCKS, LockSupport, probe, try_lock
 
 STATE = ".wgetpool"
+UNLOCKED = "unlocked"  # the last word in the lock file of a run without locks
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The paths below DIR. `directory` is absolute.
+    """The paths below DIR. `directory` is absolute; `locking` is false where its locks do not hold
+    and the user goes without.
 
     Those of files are asked for several times a file: made from text, which costs a third of `/`.
     """
 
     directory: Path
+    locking: bool = True
 
     @property
     def state(self) -> Path:
@@ -105,6 +109,19 @@ class Store:
         except OSError as error:
             raise self._cannot_be_written(error) from error
 
+    def demand_locks(self) -> None:
+        """Raises MachineError where DIR's locks do not hold, or nothing can be written."""
+        try:
+            support = probe(self.state)
+        except OSError as error:
+            raise self._cannot_be_written(error) from error
+        if support is not LockSupport.HOLD:
+            raise MachineError(
+                f"{self.directory} cannot be guarded against a second run: {support.reason}. "
+                "Name a folder on another file system with -o, or go on with --no-lock where "
+                "nobody else works on this one."
+            )
+
     def forget_run(self, run: str) -> None:
         with suppress(FileNotFoundError):
             (self.runs / run).unlink()
@@ -125,7 +142,7 @@ class Store:
 
 class RunLock:
     """The lock that tells a live run from a dead one. No child inherits it, so it is free as soon
-    as the run is dead.
+    as the run is dead. Where locks do not hold, its file says so.
     """
 
     def __init__(self, store: Store, run: str) -> None:
@@ -136,8 +153,9 @@ class RunLock:
             unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
         )
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(self._descriptor, f"{os.getpid()}\n".encode())
+            try_lock(self._descriptor, needed=store.locking)
+            words = _signature(str(os.getpid())) + ([] if store.locking else [UNLOCKED])
+            os.write(self._descriptor, f"{' '.join(words)}\n".encode())
             unnamed.rename(store.runs / run)
         except OSError:
             os.close(self._descriptor)
@@ -150,18 +168,48 @@ class RunLock:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody holds the lock of this file; a file that is gone is not locked."""
+    """Whether the run of this lock file is alive; one whose file is gone is not. Its lock tells,
+    and where that means nothing, its signature.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with path.open("rb") as file:
+            try:
+                if not try_lock(file.fileno(), shared=True):
+                    return True
+                locking = True
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                locking = False
+            words = file.read().decode(errors="replace").rstrip("\n").split(" ")
     except FileNotFoundError:
         return False
+    return (not locking or words[4:] == [UNLOCKED]) and _lives(words)
+
+
+def _signature(pid: str) -> list[str]:
+    """Who the process with this pid is, here and now: pid, host name, boot, start."""
+    return [pid, os.uname().nodename, boot_id(), _start_of(pid)]
+
+
+def _lives(words: list[str]) -> bool:
+    """Whether the process that signed a lock file is there, or on another machine, where nobody
+    here can see it. An old file holds the pid alone.
+    """
+    here = _signature(words[0])
+    if len(words) == 1:
+        return here[3] != ""
+    return words[1] != here[1] or words[:4] == here
+
+
+def _start_of(pid: str) -> str:
+    """In ticks since the boot; empty for a process that has ended, or where /proc does not tell."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+        stat = Path(f"/proc/{int(pid)}/stat").read_bytes()
+    except (OSError, ValueError):
+        return ""
+    state, *fields = stat.rpartition(b")")[2].decode().split()  # from the third on, proc(5)
+    return "" if state in {"Z", "X"} else fields[18]
 
 
 def sync_folder(folder: Path) -> None:
@@ -171,3 +219,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@cache
+def boot_id() -> str:
+    """What tells this boot of the machine from every other; empty where the system does not
+    tell.
+    """
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""

@@ -34,7 +34,6 @@ OPTIONS = (
     "--server-response",
     "--tries=1",
     "--no-use-server-timestamps",
-    "--continue",
     "--input-file=-",
     "--append-output=/proc/self/fd/2",  # a log of its own choice (wget-log, after SIGHUP) otherwise
 )
@@ -99,11 +98,47 @@ def command(
     contains ENVIRONMENT; `lock` stays open in the child.
     """
     return Command(
-        argv=(program, *OPTIONS, f"--timeout={_plain(timeout)}", "-O", str(part)),
-        stdin=url.reveal().encode("utf-8", "surrogateescape") + b"\n",
+        argv=(program, *OPTIONS, f"--timeout={_plain(timeout)}", "--continue", "-O", str(part)),
+        stdin=_input(url),
         env=environment,
         keep_open=lock,
     )
+
+
+def span_command(
+    program: str,
+    url: Url,
+    span: range,
+    into: int,
+    *,
+    timeout: float,
+    environment: tuple[bytes, ...],
+    lock: int,
+) -> Command:
+    """One request for the bytes of `span` (not empty), which come to the descriptor `into`.
+
+    A start makes wget demand an answer that begins there; the header of our own ends the range,
+    which wget itself leaves open.
+    """
+    return Command(
+        argv=(
+            program,
+            *OPTIONS,
+            f"--timeout={_plain(timeout)}",
+            f"--start-pos={span.start}",
+            f"--header=Range: bytes={span.start}-{span.stop - 1}",
+            "-O",
+            "-",
+        ),
+        stdin=_input(url),
+        env=environment,
+        keep_open=lock,
+        stdout=into,
+    )
+
+
+def _input(url: Url) -> bytes:
+    return url.reveal().encode("utf-8", "surrogateescape") + b"\n"
 
 
 def _plain(seconds: float) -> str:

@@ -452,21 +452,6 @@ def test_a_known_file_that_is_gone_is_left_out_when_asked(
     assert len(route.requests) == 1
 
 
-def test_a_file_that_the_ledger_does_not_know_is_left_as_it_is(
-    box: Sandbox, server: FaultServer
-) -> None:
-    """A stranger under a final name is never touched: its file fails, the others are fetched."""
-    a, b = (server.serve(f"/{name}.tar", file(DATA)) for name in "ab")
-    box.dir.mkdir()
-    box.path("a.tar").write_bytes(b"somebody's")
-
-    result = box.get(a.url, b.url, expect=1)
-
-    assert box.files() == {"a.tar": b"somebody's", "b.tar": DATA}
-    assert "a.tar" in result.only("file_failed")["name"]
-    assert len(result.only("file_failed")["reason"]) > 10
-
-
 def test_a_known_file_that_was_torn_is_not_taken_for_whole(
     box: Sandbox, server: FaultServer
 ) -> None:

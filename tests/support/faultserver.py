@@ -13,8 +13,10 @@ It listens on 127.0.0.1 only, one thread for each connection, all of them joined
 from __future__ import annotations
 
 import contextlib
+import mmap
 import re
 import socket
+import socketserver
 import ssl
 import struct
 import threading
@@ -29,6 +31,7 @@ from typing import Literal, Self, TypeAlias
 Ending = Literal["close", "reset", "stall", "drip", "hold"]
 Framing = Literal["length", "chunked", "close"]
 STEP = 1 << 16
+_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
 class GoneError(Exception):
@@ -55,8 +58,14 @@ class Request:
     @property
     def start(self) -> int | None:
         """The offset that a Range header asks for; None without one."""
-        wanted = re.fullmatch(r"bytes=(\d+)-\d*", self.headers.get("range", ""))
+        wanted = _RANGE.fullmatch(self.headers.get("range", ""))
         return int(wanted[1]) if wanted else None
+
+    @property
+    def end(self) -> int | None:
+        """The last byte that a Range header asks for; None where it asks for all that follow."""
+        wanted = _RANGE.fullmatch(self.headers.get("range", ""))
+        return int(wanted[2]) if wanted and wanted[2] else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +75,11 @@ class Reply:
     After `cut` bytes of this body comes `then`; -1 is before the head. `pace` is (bytes, seconds):
     so many, then a pause. `gate` holds back the head, `body_gate` the body, or with `hold` what
     comes after the cut. `start_at` answers every range from that offset instead. `length` is a
-    wrong Content-Length. `raw` is sent as it is.
+    wrong Content-Length, `extra` is sent behind the body. `raw` is sent as it is. A file that is
+    too large for memory is served from a map of it.
     """
 
-    data: bytes = b""
+    data: bytes | mmap.mmap = b""
     status: int | None = None
     headers: tuple[str, ...] = ()
     etag: str | None = None
@@ -77,6 +87,7 @@ class Reply:
     ranges: bool = True
     framing: Framing = "length"
     length: int | None = None
+    extra: bytes = b""
     cut: int | None = None
     then: Ending = "close"
     pace: tuple[int, float] | None = None
@@ -108,7 +119,7 @@ class Reply:
 Script: TypeAlias = Reply | Callable[[Request], Reply]
 
 
-def file(data: bytes, **more: object) -> Reply:
+def file(data: bytes | mmap.mmap, **more: object) -> Reply:
     """A file that is sent in order, until `cut_at` or `but` say otherwise."""
     return Reply(data=data).but(**more)
 
@@ -318,7 +329,8 @@ class FaultServer:
         if reply.cut is None:
             if reply.framing == "chunked":
                 connection.sock.sendall(b"0\r\n\r\n")
-            return reply.framing != "close" and reply.length is None
+            connection.sock.sendall(reply.extra)
+            return reply.framing != "close" and reply.length is None and not reply.extra
         if reply.then == "reset":
             connection.reset()
         elif reply.then == "stall":
@@ -334,6 +346,63 @@ class FaultServer:
         return False
 
 
+class FtpServer(socketserver.ThreadingTCPServer):
+    """Gives one file by FTP to whoever logs in, from any offset. `given` counts how often."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), _FtpTalk)
+        self.data, self.given = data, 0
+        self.url = f"ftp://127.0.0.1:{self.server_address[1]}/a.tar"
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), name="ftp server")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+
+class _FtpTalk(socketserver.StreamRequestHandler):
+    server: FtpServer
+    timeout = 5
+
+    def handle(self) -> None:
+        answers = {
+            "USER": "331 password",
+            "PASS": "230 in",
+            "SYST": "215 UNIX Type: L8",
+            "PWD": '257 "/"',
+            "TYPE": "200 so be it",
+            "REST": "350 from there",
+            "SIZE": f"213 {len(self.server.data)}",
+        }
+        self._say("220 hello")
+        offset = 0
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.settimeout(self.timeout)
+            for line in self.rfile:
+                verb, _, word = line.decode("latin-1").strip().partition(" ")
+                if verb == "REST":
+                    offset = int(word)
+                if verb == "PASV":
+                    high, low = divmod(listener.getsockname()[1], 256)
+                    self._say(f"227 here (127,0,0,1,{high},{low})")
+                elif verb == "RETR":
+                    self._say("150 it comes")
+                    with listener.accept()[0] as sock:
+                        sock.sendall(self.server.data[offset:])
+                    self.server.given += 1
+                    self._say("226 that was it")
+                else:
+                    self._say(answers.get(verb, "500 what?"))
+
+    def _say(self, line: str) -> None:
+        self.wfile.write(line.encode() + b"\r\n")
+
+
 def _compose(reply: Reply, request: Request) -> tuple[bytes, memoryview]:
     """Head and body as a sane server has them, unless the reply says otherwise."""
     code, whole, lines = reply.status or 200, memoryview(reply.data), [*reply.validators]
@@ -347,7 +416,9 @@ def _compose(reply: Reply, request: Request) -> tuple[bytes, memoryview]:
             code, whole, start, end = 416, memoryview(b"<html>416</html>"), 0, 16
         else:
             code = 206
-            lines.append(reply.content_range or f"Content-Range: bytes {start}-{end - 1}/{end}")
+            end = len(whole) if request.end is None else min(request.end + 1, len(whole))
+            told = f"Content-Range: bytes {start}-{end - 1}/{len(whole)}"
+            lines.append(reply.content_range or told)
     length = end - start if reply.length is None else reply.length
     framing = {
         "length": f"Content-Length: {length}",

@@ -12,11 +12,11 @@ PACKAGE = Path(__file__).parents[2] / "wgetpool"
 
 # A module may import those with a lower number only. The comment says what it owns.
 LEVELS = {
-    "__main__": 11,  # python -m wgetpool
-    "__init__": 11,  # the version and the two functions for scripts
-    "cli": 10,  # words -> Settings, signal handlers, result -> exit code
-    "status": 9,  # the ledger of a run, told to people and programs
-    "script": 9,  # what those two functions do
+    "__main__": 12,  # python -m wgetpool
+    "__init__": 12,  # the version and the two functions for scripts
+    "cli": 11,  # words -> Settings, signal handlers, result -> exit code
+    "status": 10,  # the ledger of a run, told to people and programs
+    "script": 10,  # what those two functions do
     "pool": 8,  # the scheduler and the loop that drives it
     "report": 8,  # events -> plain lines, quiet, JSON
     "sources": 8,  # links files and URLs -> a lazy stream of entries
@@ -26,9 +26,14 @@ LEVELS = {
     "words": 2,  # how sizes, durations and events read; the summary
     "attempt": 6,  # runs one wget and watches it
     "publish": 6,  # checks and renames what is whole
+    "examine": 5,  # what a file is worth that the ledger does not know
     "outbox": 2,  # what is finished and waits for company
     "part": 4,  # what the bytes of one part are worth
-    "proof": 4,  # checksums and archives
+    "proof": 4,  # what shows that a file is whole
+    "archive": 3,  # whether a tar, gzip or zip is whole
+    "checksums": 9,  # the files that sha256sum writes
+    "locks": 1,  # what a file system's locks can do
+    "verify": 10,  # all finished files against the ledger
     "ledger": 4,  # the database: what is done, what was tried
     "wget": 2,  # all knowledge of wget
     "process": 2,  # operating system processes and the clock
@@ -48,14 +53,14 @@ OWNERS: dict[str, set[str]] = {
     "os.kill": {"process"},
     "os.killpg": {"process"},
     "signal.signal": {"cli", "__main__"},
-    "fcntl": {"store", "part", "process"},
+    "fcntl": {"locks", "process"},
     "sqlite3": {"ledger"},
     "hashlib": {"proof", "part", "store", "sources"},
-    "tarfile": {"proof"},
-    "zlib": {"proof"},
-    "concurrent.futures": {"pool"},
+    "tarfile": {"archive"},
+    "zlib": {"archive"},
+    "concurrent.futures": {"pool", "verify"},
     "queue": {"pool"},
-    "rich": {"display", "status"},
+    "rich": {"display", "status", "verify"},
     "typer": {"cli"},
 }
 

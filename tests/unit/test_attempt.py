@@ -40,6 +40,7 @@ from wgetpool.model import (
 )
 from wgetpool.part import Part, claim
 from wgetpool.policy import OVERLAP
+from wgetpool.proof import Trails
 from wgetpool.store import RunLock, Store
 
 NAME = "train/a.tar"
@@ -63,6 +64,7 @@ class Stage:
         patch.setattr(process, "pause", self.clock.pause)
         self.stop = FlagDouble()
         self.launcher = ScriptedLauncher(self.clock, [])
+        self.trails = Trails()
 
     def fetch(
         self,
@@ -80,7 +82,14 @@ class Stage:
             approach=approach,
             limits=limits or Limits(),
         )
-        return fetch(order, stop=self.stop, clock=self.clock, environment=(), launch=self.launcher)
+        return fetch(
+            order,
+            stop=self.stop,
+            clock=self.clock,
+            environment=(),
+            trails=self.trails,
+            launch=self.launcher,
+        )
 
     def leave(self, data: bytes, remote: RemoteFile | None = None) -> None:
         """A part of an earlier run."""

@@ -19,7 +19,7 @@ from support.doubles import note_calls
 from wgetpool.model import RemoteFile
 from wgetpool.part import Cut, Part, Record, claim, peek
 from wgetpool.policy import OVERLAP
-from wgetpool.store import Store
+from wgetpool.store import Store, boot_id
 
 NAME = "train/ä -x%.tar"
 REMOTE = RemoteFile(size=10, etag='"v1"', last_modified="Mon, 01 Sep 2025 10:00:00 GMT")
@@ -223,7 +223,7 @@ def test_the_validators_are_remembered_with_the_part(store: Store) -> None:
         part.accept(REMOTE, "/train/a.tar")
 
     with claimed(store) as part:
-        assert part.record == Record(NAME, "/train/a.tar", REMOTE)
+        assert part.record == Record(NAME, "/train/a.tar", REMOTE, boot=boot_id())
 
 
 def test_a_claim_knows_whether_there_is_a_record(store: Store) -> None:
@@ -443,7 +443,7 @@ def test_a_settled_part_keeps_its_validators(store: Store) -> None:
 
     with claimed(store) as part:
         part.settle()
-        assert part.record == Record(NAME, "/p", REMOTE)
+        assert part.record == Record(NAME, "/p", REMOTE, boot=boot_id())
 
 
 def test_a_part_that_somebody_shortened_is_left_as_it_is(store: Store) -> None:
@@ -609,4 +609,130 @@ def test_no_record_holds_a_query(store: Store) -> None:
         "etag",
         "last_modified",
         "cut",
+        "synced",
+        "boot",
     }
+
+
+# ---------------------------------------------------------------- after the machine was down
+
+BIG = bytes(range(256)) * 16 * 1024  # 4 MiB
+
+
+def reboot(store: Store) -> None:
+    """The machine goes down and comes up: the record is of another boot."""
+    path = store.record(NAME)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "boot": "an earlier one"}))
+
+
+def test_only_what_was_on_the_disk_is_trusted_after_a_power_cut(store: Store) -> None:
+    """A tail of zeros, or of anything, is what a file system may leave of the newest bytes."""
+    leave(store, BIG[: 2**21])
+    with claimed(store) as part:
+        part.accept(REMOTE, "/p")
+        part.sync()
+    leave(store, BIG[: 2**21] + bytes(2**20))
+    reboot(store)
+
+    with claimed(store) as part:
+        part.settle()
+
+        assert store.part(NAME).read_bytes() == BIG[: 2**21]
+        assert part.record == Record(NAME, "/p", REMOTE, synced=2**21, boot=boot_id())
+
+
+def test_what_was_never_synced_is_not_trusted_after_a_power_cut(store: Store) -> None:
+    """A part of its first seconds starts anew."""
+    leave(store, BIG)
+    with claimed(store) as part:
+        part.accept(REMOTE, "/p")
+    reboot(store)
+
+    with claimed(store) as part:
+        part.settle()
+        assert part.length() == 0
+
+
+def test_a_part_is_trusted_when_only_the_program_died(store: Store) -> None:
+    """What the system was given it writes."""
+    leave(store, BIG)
+    with claimed(store) as part:
+        part.accept(REMOTE, "/p")
+
+    with claimed(store) as part:
+        part.settle()
+        assert part.length() == len(BIG)
+
+
+@pytest.mark.parametrize("came", [b"", BIG[-65536:], BIG[-65536:] + b"more", bytes(70_000)])
+def test_an_open_cut_is_put_back_after_a_power_cut(store: Store, came: bytes) -> None:
+    """What came behind it may never have been written; the record has the bytes before it."""
+    leave(store, BIG)
+    with claimed(store) as part:
+        part.accept(REMOTE, "/p")
+        part.sync()
+        part.cut_at(len(BIG) - 65536)
+        os.pwrite(part.descriptor, came, len(BIG) - 65536)
+    reboot(store)
+
+    with claimed(store) as part:
+        part.settle()
+
+        assert store.part(NAME).read_bytes() == BIG[: len(BIG) - 65536]
+        assert part.record.cut is None
+
+
+def test_few_new_bytes_are_not_worth_a_sync(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next sync takes them along."""
+    leave(store, BIG[:5000])
+    calls: list[str] = []
+    with claimed(store) as part:
+        part.accept(REMOTE, "/p")
+        note_calls(monkeypatch, calls, "os.fdatasync")
+        part.sync()
+
+    assert calls == []
+
+
+# ---------------------------------------------------------------- a file that becomes the part
+
+
+def test_a_torn_file_becomes_the_part_under_the_same_claim(store: Store) -> None:
+    """Nobody can come in between: it is locked before it has the part's name."""
+    leave(store, OLD[:10])
+    store.final(NAME).write_bytes(OLD)
+
+    with claimed(store) as part:
+        assert part.take_over(store.final(NAME))
+
+        assert claim(store, NAME) is None
+        assert part.length() == len(OLD)
+        assert part.record == Record(NAME)
+    assert not store.final(NAME).exists()
+    assert store.part(NAME).read_bytes() == OLD
+
+
+def test_a_file_with_another_name_is_not_taken_over(store: Store) -> None:
+    """It would be changed under that name, too."""
+    store.make_folder(NAME)
+    store.final(NAME).write_bytes(OLD)
+    os.link(store.final(NAME), store.directory / "other")
+
+    with claimed(store) as part:
+        assert not part.take_over(store.final(NAME))
+        assert part.length() == 0
+
+    assert store.final(NAME).read_bytes() == OLD
+
+
+def test_a_locked_file_is_not_taken_over(store: Store) -> None:
+    """Somebody works on it."""
+    store.make_folder(NAME)
+    store.final(NAME).write_bytes(OLD)
+    with store.final(NAME).open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+
+        with claimed(store) as part:
+            assert not part.take_over(store.final(NAME))
+
+    assert store.final(NAME).read_bytes() == OLD

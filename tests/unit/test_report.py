@@ -463,6 +463,7 @@ class TestJson:
                 "attempts": 1,
                 "seconds": 0.0,
                 "size": None,
+                "sha256": None,
             },
             {
                 "event": "file_done",

@@ -552,7 +552,7 @@ def test_a_file_that_another_run_published_first_is_looked_at_again(error: OSErr
 
 
 def test_a_file_of_another_run_is_looked_at_again_and_again() -> None:
-    """Not before its time; it comes back as it was, skipped or refused, and counts once."""
+    """Not before its time; it comes back as it was, and counts once."""
     desk = Desk(1)
     desk.add("a", size=10)
     desk.order()
@@ -641,8 +641,7 @@ def test_a_file_that_is_rejected_before_and_after_a_look_is_broken() -> None:
     assert [event.class_ for event in desk.reporter.of(FileFailed)] == [FailureClass.BROKEN]
 
 
-@pytest.mark.parametrize("end", ["skip", "refuse"])
-def test_a_file_that_ends_with_a_look_has_ended(end: str) -> None:
+def test_a_file_that_ends_with_a_look_has_ended() -> None:
     """In its state as well: it can be neither tried nor ended once more."""
     desk = Desk(1)
     desk.add("a", size=10)
@@ -652,15 +651,11 @@ def test_a_file_that_ends_with_a_look_has_ended(end: str) -> None:
     again = look_again(desk)
     job = desk.scheduler._aside["a"]
 
-    if end == "skip":
-        desk.scheduler.skip(again, size=10, why="known")
-    else:
-        desk.scheduler.refuse(again, Failure(kind=PERMANENT, reason="a stranger"))
+    desk.scheduler.skip(again, size=10, why="known")
 
-    assert job.state is (FileState.SKIPPED if end == "skip" else FileState.FAILED)
+    assert job.state is FileState.SKIPPED
     assert desk.scheduler._aside == {}
     assert desk.scheduler.is_idle
-    assert [event.attempts for event in desk.reporter.of(FileFailed)] == [1] * (end == "refuse")
 
 
 def test_looks_at_a_file_of_another_run_become_rarer() -> None:
@@ -692,17 +687,6 @@ def test_an_attempt_says_what_its_part_holds() -> None:
     assert desk.reporter.of(AttemptStarted) == [
         AttemptStarted(name="a", attempt=1, bytes=300, size=1000),
         AttemptStarted(name="a", attempt=2, bytes=500, size=1000),
-    ]
-
-
-def test_a_refused_file_fails_without_an_attempt() -> None:
-    """A stranger under its name is left alone."""
-    desk = Desk(1)
-
-    desk.scheduler.refuse(entry("a"), Failure(kind=PERMANENT, reason="a stranger"))
-
-    assert desk.reporter.events == [
-        FileFailed(name="a", reason="a stranger", class_=PERMANENT, attempts=0)
     ]
 
 

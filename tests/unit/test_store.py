@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import pickle
 import shutil
 import stat
 from collections.abc import Iterator
@@ -11,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from wgetpool.errors import MachineError
-from wgetpool.store import RunLock, Store, is_locked
+from wgetpool.locks import LockSupport
+from wgetpool.store import RunLock, Store, boot_id, is_locked
 
 
 @pytest.fixture
@@ -244,3 +248,169 @@ def test_a_run_may_be_forgotten_twice(store: Store) -> None:
     store.forget_run("gone")
 
     assert Store(store.directory / "none").dead_runs() == []
+
+
+# ---------------------------------------------------------------- without locks
+
+
+HERE = os.uname().nodename
+
+
+def nothing_locks(descriptor: int, how: int) -> None:
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+def everybody_locks(descriptor: int, how: int) -> None:
+    """Some file systems say yes to whatever they are asked."""
+
+
+def signature(store: Store) -> list[str]:
+    """What a run of this very process writes into its lock file: pid, host, boot, start, mark."""
+    RunLock(store, "sample")
+    words = (store.runs / "sample").read_text().split()
+    store.forget_run("sample")
+    return words
+
+
+@pytest.fixture
+def lockless(store: Store) -> Store:
+    return Store(store.directory, locking=False)
+
+
+@pytest.mark.parametrize("flock", [nothing_locks, everybody_locks])
+def test_a_dir_whose_locks_do_not_hold_is_said_in_one_sentence(
+    store: Store, monkeypatch: pytest.MonkeyPatch, flock
+) -> None:
+    """What, where, and what to do; where they hold there is nothing to say."""
+    store.demand_locks()
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+    with pytest.raises(MachineError, match=rf"data .*{LockSupport.NONE.reason}.* -o.* --no-lock"):
+        store.demand_locks()
+
+
+def test_locks_that_cannot_be_tried_out_are_said_in_one_sentence(store: Store) -> None:
+    """A DIR that is there and cannot be written."""
+    shutil.rmtree(store.state)
+
+    with pytest.raises(MachineError, match=r"data cannot be written: No such file.*-o"):
+        store.demand_locks()
+
+
+def test_a_store_can_be_sent_to_another_process(lockless: Store) -> None:
+    """With all that it knows."""
+    assert pickle.loads(pickle.dumps(lockless)) == lockless != Store(lockless.directory)
+
+
+def test_a_run_that_needs_its_lock_does_not_begin_without(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And leaves nothing behind."""
+    monkeypatch.setattr(fcntl, "flock", nothing_locks)
+
+    with pytest.raises(MachineError, match="No locks available"):
+        store.lock_run("r1")
+
+    assert [path.name for path in store.state.iterdir() if path.is_file()] == []
+
+
+@pytest.mark.parametrize("flock", [nothing_locks, everybody_locks, fcntl.flock])
+def test_a_run_without_locks_is_alive_until_it_ends(
+    store: Store, lockless: Store, monkeypatch: pytest.MonkeyPatch, flock
+) -> None:
+    """Also for those who know nothing of it: its file says so."""
+    monkeypatch.setattr(fcntl, "flock", flock)
+    lock = lockless.lock_run("r1")
+    alive = store.live_runs(), lockless.live_runs()
+    lock.release()
+
+    assert alive == (["r1"], ["r1"])
+    assert store.live_runs() == store.dead_runs() == []
+
+
+@pytest.mark.parametrize("flock", [nothing_locks, everybody_locks])
+@pytest.mark.parametrize(
+    ("changes", "alive"),
+    [
+        ({}, True),
+        ({"start": "1"}, False),  # another process has its pid now
+        ({"pid": str(2**22 + 1)}, False),  # more than Linux gives
+        ({"boot": "another"}, False),  # the machine has been down
+        ({"host": "another"}, True),  # cannot be seen from here
+        ({"host": "another", "boot": "another", "pid": str(2**22 + 1)}, True),
+    ],
+)
+def test_a_run_without_locks_is_known_by_its_signature(
+    lockless: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    flock,
+    changes: dict[str, str],
+    alive: bool,
+) -> None:
+    """It is dead when its process on this machine is; one on another machine is never touched."""
+    monkeypatch.setattr(fcntl, "flock", flock)
+    words = dict(zip(("pid", "host", "boot", "start", "mark"), signature(lockless), strict=True))
+    (lockless.runs / "r1").write_text(" ".join((words | changes).values()) + "\n")
+
+    assert is_locked(lockless.runs / "r1") == alive
+
+
+@pytest.mark.parametrize("host", [HERE, "another"])
+def test_where_locks_work_they_alone_tell(store: Store, host: str) -> None:
+    """A run that had a lock and has none any more is dead, whoever is there with its pid."""
+    words = signature(store)
+    words[1] = host
+    (store.runs / "r1").write_text(" ".join(words) + "\n")
+
+    assert words[0] == str(os.getpid())
+    assert store.dead_runs() == ["r1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "alive"),
+    [("{ours}\n", True), (f"{2**22 + 1}\n", False), ("", False), ("?\n", False)],
+)
+def test_an_old_lock_file_holds_a_pid_alone(
+    store: Store, monkeypatch: pytest.MonkeyPatch, text: str, alive: bool
+) -> None:
+    """Which is believed only where no lock can tell."""
+    (store.runs / "old").write_text(text.format(ours=os.getpid()))
+    dead = store.dead_runs()
+    monkeypatch.setattr(fcntl, "flock", nothing_locks)
+
+    assert dead == ["old"]
+    assert is_locked(store.runs / "old") == alive
+
+
+@pytest.mark.parametrize(("state", "alive"), [("S", True), ("Z", False)])
+def test_a_process_that_only_waits_to_be_buried_is_dead(
+    lockless: Store, monkeypatch: pytest.MonkeyPatch, state: str, alive: bool
+) -> None:
+    """Whatever its name is: it stands in brackets, and may have some."""
+    stat = f"7 (a) b) {state} " + " ".join(str(field) for field in range(4, 53))
+    words = ["7", HERE, boot_id(), "22", "unlocked"]
+    (lockless.runs / "r1").write_text(" ".join(words) + "\n")
+    monkeypatch.setattr(Path, "read_bytes", lambda path: stat.encode())
+
+    assert is_locked(lockless.runs / "r1") == alive
+
+
+def test_another_error_than_a_missing_lock_is_passed_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails makes nobody dead."""
+    lock = RunLock(store, "r1")
+
+    def fail(descriptor: int, how: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            store.dead_runs()
+    lock.release()
+
+
+def test_a_boot_has_one_id() -> None:
+    """The same for everybody who asks."""
+    assert boot_id() == boot_id() != ""

@@ -1,0 +1,197 @@
+"""A file under its final name that the ledger does not know: what is it worth?
+
+Fetched by plain wget, by an older script, or torn by a crash: never trusted, and never touched
+before it has been looked at. One request for its last bytes tells the server's size and what they
+should be. Runs in a worker, as a part of an attempt.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wgetpool import policy, proof, wget
+from wgetpool.locks import is_being_written
+from wgetpool.model import (
+    AttemptOrder,
+    Clock,
+    Ending,
+    Failure,
+    FileId,
+    Finding,
+    Handle,
+    Head,
+    Launcher,
+    RemoteFile,
+    Reply,
+    StopFlag,
+    Worth,
+)
+
+LOOK_TICK = 0.1  # seconds between two looks at an answer, at first
+PATIENCE = 120.0  # seconds for one answer of 64 KiB, where no stall time is set
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """What was found: `worth`, or a `failure`, or neither when the run stops.
+
+    `verdict` holds the proofs of a file that is WHOLE; `note` says why one is OTHER.
+    """
+
+    found: FileId
+    remote: RemoteFile = field(default_factory=RemoteFile)
+    received: int = 0
+    worth: Worth | None = None
+    verdict: proof.Verdict | None = None
+    failure: Failure | None = None
+    note: str = ""
+
+
+def examine(
+    order: AttemptOrder,
+    final: Path,
+    *,
+    lock: int,
+    stop: StopFlag,
+    clock: Clock,
+    environment: tuple[bytes, ...],
+    launch: Launcher,
+) -> Examination:
+    """Looks at the file `final`. Raises OSError; FileNotFoundError where it is gone."""
+    if not stat.S_ISREG(final.lstat().st_mode):
+        raise OSError(errno.EEXIST, "is in the way and no regular file: left as it is", str(final))
+    with ExitStack() as undo:
+        descriptor = os.open(final, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        undo.callback(os.close, descriptor)
+        into = os.memfd_create("span", os.MFD_CLOEXEC)
+        undo.callback(os.close, into)
+        look = _Look(order, descriptor, into, stop=stop, clock=clock)
+        if look.found.size == 0:
+            return look.other("is empty")
+        if is_being_written(descriptor):
+            raise BlockingIOError(errno.EAGAIN, "somebody is writing to it", str(final))
+        command = wget.span_command(
+            order.wget,
+            order.entry.url,
+            look.span,
+            into,
+            timeout=order.limits.timeout,
+            environment=environment,
+            lock=lock,
+        )
+        child = launch(command)
+        try:
+            ending = look.watch(child)
+        finally:
+            exit_code, log = child.close()
+        if ending is Ending.STOPPED:
+            return Examination(found=look.found)
+        return look.conclude(final, ending, wget.read_reply(log, exit_code))
+
+
+class _Look:
+    def __init__(
+        self, order: AttemptOrder, descriptor: int, into: int, *, stop: StopFlag, clock: Clock
+    ) -> None:
+        self.order, self.descriptor, self.into = order, descriptor, into
+        self.stop, self.clock = stop, clock
+        self.found = FileId.of(os.fstat(descriptor))
+        length = self.found.size
+        self.span = range(max(length - policy.OVERLAP, 0), length)
+        self.here = os.pread(descriptor, policy.OVERLAP, self.span.start)
+        # Pieces that never came, of a tool that makes room first, are holes.
+        self.means_something = self.span.start == 0 or (
+            _has_no_hole(descriptor, length) and not policy.are_uniform(self.here)
+        )
+
+    def watch(self, child: Handle) -> Ending:
+        """Waits for the answer, no longer than it can be of use."""
+        began = self.clock.now()
+        patience = self.order.limits.stall_timeout or PATIENCE
+        while not child.wait(LOOK_TICK, stop=self.stop):
+            if self.stop.is_set():
+                return Ending.STOPPED
+            if self._worth(wget.read_head(child.read_log())) is not None:
+                return Ending.CUT_SHORT
+            if self.clock.now() - began > patience:
+                return Ending.STALLED
+        return Ending.EXITED
+
+    def _worth(self, head: Head | None) -> Worth | None:
+        came = os.pread(self.into, len(self.here), 0)
+        same = None if len(came) < len(self.here) else True
+        if came != self.here[: len(came)]:
+            same = False
+        return policy.judge_stranger(head, start=self.span.start, length=self.found.size, same=same)
+
+    def conclude(self, final: Path, ending: Ending, reply: Reply) -> Examination:
+        worth = self._worth(reply.head)
+        received = min(os.fstat(self.into).st_size, len(self.here))
+        if worth is None:
+            about = policy.Circumstances(
+                ending=ending,
+                finding=Finding.NOTHING,
+                after=self.found.size,
+                size=reply.head.remote.size if reply.head else None,
+                url=self.order.entry.url,
+                now=self.clock.wall(),
+                limits=self.order.limits,
+                retry_status=self.order.retry_status,
+            )
+            failure = policy.classify(reply, about)
+            return Examination(found=self.found, received=received, failure=failure)
+        assert reply.head is not None  # noqa: S101
+        remote = reply.head.remote
+        if worth is Worth.OTHER:
+            return self.other("is not what the server has", remote, received)
+        listed = bool(self.order.entry.checksums) and worth is Worth.WHOLE
+        if not self.means_something and not listed:
+            return self.other("has holes, or one value only at its end", remote, received)
+        verdict = None
+        if worth is Worth.WHOLE:
+            verdict = self._check(final, remote)
+            if verdict is None:
+                return Examination(found=self.found, received=received)
+            if verdict.complaint:
+                return self.other(f"is wrong: {verdict.complaint}", remote, received)
+            if FileId.of(os.fstat(self.descriptor)) != self.found:
+                raise BlockingIOError(errno.EAGAIN, "somebody is writing to it", str(final))
+        return Examination(
+            found=self.found, remote=remote, received=received, worth=worth, verdict=verdict
+        )
+
+    def _check(self, final: Path, remote: RemoteFile) -> proof.Verdict | None:
+        entry, checks = self.order.entry, self.order.checks
+        digests = proof.Digests(proof.algorithms(entry, checks))
+        if not digests.follow(self.descriptor, self.found.size, stop=self.stop):
+            return None
+        return proof.check(
+            final,
+            entry,
+            size=self.found.size,
+            told=remote.size,
+            digests=digests.hex(),
+            checks=checks,
+            stop=self.stop,
+        )
+
+    def other(self, why: str, remote: RemoteFile | None = None, received: int = 0) -> Examination:
+        return Examination(
+            found=self.found,
+            remote=remote or RemoteFile(),
+            received=received,
+            worth=Worth.OTHER,
+            note=f"the file that was there {why}: fetched anew beside it",
+        )
+
+
+def _has_no_hole(descriptor: int, length: int) -> bool:
+    try:
+        return os.lseek(descriptor, 0, os.SEEK_HOLE) >= length
+    except OSError:  # a file system that does not tell
+        return True
