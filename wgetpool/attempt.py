@@ -326,14 +326,14 @@ class _Attempt:
 
     def _reject(self, verdict: proof.Verdict, head: Head, came: int) -> Outcome:
         """Puts aside what is whole and wrong. The same bytes once more are what the source has."""
-        kept = self.part.reject().relative_to(self.order.directory)
+        self.part.reject()
         again = verdict.sha256 is not None and verdict.sha256 == self.order.broken_sha256
         told = ", the same as before" if again else ""
         if verdict.final:
             told = ", though its checksum is right"
         failure = Failure(
             kind=FailureClass.BROKEN,
-            reason=f"{verdict.complaint}{told}: kept as {kept}",
+            reason=f"{verdict.complaint}{told}",
             status=head.status,
         )
         return self._outcome(

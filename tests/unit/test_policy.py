@@ -23,6 +23,7 @@ from wgetpool.model import (
     RetryPolicy,
     Trouble,
     Url,
+    Worth,
 )
 from wgetpool.policy import (
     OVERLAP,
@@ -35,6 +36,7 @@ from wgetpool.policy import (
     classify_os_error,
     expires_at,
     judge,
+    judge_stranger,
     made_progress,
     next_approach,
     plan_offset,
@@ -773,3 +775,42 @@ def test_every_answer_has_a_class_and_a_reason(
 
     assert failure.reason
     assert failure.kind is not FailureClass.BROKEN
+
+
+# ---------------------------------------------------------------- a file that somebody else made
+
+
+@pytest.mark.parametrize(
+    ("status", "start", "told", "same", "worth"),
+    [
+        (206, 900, 1000, True, Worth.WHOLE),
+        (206, 900, 1001, True, Worth.TORN),
+        (206, 900, 999, True, Worth.OTHER),  # longer than the server's
+        (206, 900, 1000, False, Worth.OTHER),
+        (206, 900, 1000, None, None),  # too few bytes came
+        (206, 900, 999, None, Worth.OTHER),
+        (206, 800, 1000, True, Worth.OTHER),  # a range that nobody asked for
+        (206, 900, None, True, Worth.OTHER),
+        (200, 0, 1000, None, Worth.OTHER),  # ranges ignored
+        (416, 0, 900, None, Worth.OTHER),
+        (404, 0, None, None, None),
+        (503, 0, None, None, None),
+        (204, 0, None, None, None),
+    ],
+)
+def test_a_stranger_is_worth_what_its_last_bytes_are(
+    status: int, start: int, told: int | None, same: bool | None, worth: Worth | None
+) -> None:
+    """Whole, torn, or something else; nothing is said of it while nothing can be."""
+    head = Head(status=status, start=start, remote=RemoteFile(size=told))
+
+    assert judge_stranger(head, start=900, length=1000, same=same) is worth
+
+
+def test_a_short_stranger_is_compared_whole() -> None:
+    """From its first byte on, a server without ranges says as much as another."""
+    head = Head(status=200, remote=RemoteFile(size=1000))
+
+    assert judge_stranger(head, start=0, length=1000, same=True) is Worth.WHOLE
+    assert judge_stranger(head, start=0, length=900, same=True) is Worth.TORN
+    assert judge_stranger(None, start=0, length=900, same=None) is None
