@@ -134,21 +134,23 @@ class _Attempt:
         """Looks at the file that the ledger does not know; None where a replacement, or the rest of
         it, is to be fetched.
         """
-        found = self.examined = examine(
-            self.order,
-            final,
-            lock=self.part.descriptor,
-            stop=self.stop,
-            clock=self.clock,
-            environment=environment,
-            launch=launch,
-        )
+        try:
+            found = self.examined = examine(
+                self.order,
+                final,
+                lock=self.part.descriptor,
+                stop=self.stop,
+                clock=self.clock,
+                environment=environment,
+                launch=launch,
+            )
+        except FileNotFoundError:  # moved away meanwhile
+            return None
         if found.failure is not None:
             return self._outcome(Ending.EXITED, failure=found.failure)
         if found.worth is None:
             return self._outcome(Ending.STOPPED)
         if found.worth is Worth.WHOLE and found.verdict is not None:
-            self.part.cut_at(0)  # what was begun beside it is not needed
             whole = WholePart(
                 name=self.entry.name,
                 claim=self.part.hand_over(),
@@ -156,13 +158,13 @@ class _Attempt:
                 size=found.found.size,
                 proof=found.verdict.proof,
                 sha256=found.verdict.sha256,
-                adopted=True,
+                adopted=found.found,
             )
             return self._outcome(Ending.EXITED, whole=whole)
         if (
             found.worth is Worth.TORN
             and self.part.length() <= found.found.size
-            and self.part.take_over(final)
+            and self.part.take_over(final, found.found)
         ):
             self.part.accept(found.remote, self.entry.url.path)
             self.part.sync()
@@ -191,7 +193,7 @@ class _Attempt:
             child = launch(command)
         except OSError as error:
             self.part.put_back()
-            return self._outcome(Ending.NOT_STARTED, failure=_launch_failure(error))
+            return self._outcome(Ending.NOT_STARTED, failure=policy.launch_failure(error))
         try:
             ending = self._watch(child)
         finally:
@@ -217,7 +219,7 @@ class _Attempt:
                 return Ending.STOPPED
             head = wget.read_head(child.read_log())
             finding = self._judge(head)
-            if finding in policy.USELESS:
+            if finding in policy.ENDING or (head is not None and head.astray):
                 return Ending.CUT_SHORT
             if head is not None and finding is Finding.FITS:
                 self.part.accept(head.remote, self.entry.url.path)
@@ -248,6 +250,7 @@ class _Attempt:
             offset=self.offset,
             before=self.before,
             known=self.known,
+            listed_size=self.entry.size,
             same=same,
             uniform=uniform,
         )
@@ -271,14 +274,11 @@ class _Attempt:
         self.part.sync()
         self.trails.leave(self.entry.name, self.part.stat(), self.digests)
         circumstances = policy.Circumstances(
+            order=self.order,
             ending=ending,
             finding=finding,
             after=self.part.length(),
-            size=(reply.head.remote.size if reply.head else None) or self.entry.size,
-            url=self.entry.url,
             now=self.clock.wall(),
-            limits=self.order.limits,
-            retry_status=self.order.retry_status,
         )
         failure = policy.classify(reply, circumstances)
         return self._outcome(ending, finding=finding, received=came, failure=failure)
@@ -291,21 +291,20 @@ class _Attempt:
         if told is not None:
             return length == told
         closed_well = ending is Ending.EXITED and reply.exit_code == 0
-        return closed_well and not (self.entry.size is not None and length < self.entry.size)
+        expected = self.entry.size if self.entry.size is not None else self.known.size
+        return closed_well and not (expected is not None and length < expected)
 
     def _check(self, size: int, head: Head, came: int) -> Outcome:
         """The part has all bytes that the server has: holds them against all that is told."""
-        verdict = None
-        if self.digests.follow(self.part.descriptor, size, stop=self.stop):
-            verdict = proof.check(
-                self.part.path,
-                self.entry,
-                size=size,
-                told=head.remote.size,
-                digests=self.digests.hex(),
-                checks=self.order.checks,
-                stop=self.stop,
-            )
+        verdict = proof.check(
+            self.part.descriptor,
+            self.entry,
+            size=size,
+            told=head.remote.size,
+            digests=self.digests,
+            checks=self.order.checks,
+            stop=self.stop,
+        )
         if verdict is None:
             self.part.accept(head.remote, self.entry.url.path)
             return self._outcome(Ending.STOPPED, finding=Finding.FITS, received=came)
@@ -382,13 +381,3 @@ class _Attempt:
             replaces=self._replaces if looked else None,
             note=self.examined.note if self.examined else "",
         )
-
-
-def _launch_failure(error: OSError) -> Failure:
-    """A wget that cannot be started is this machine's trouble, unless something is scarce for
-    now.
-    """
-    failure = policy.classify_os_error(error)
-    if failure.kind is FailureClass.PERMANENT:
-        return Failure(kind=FailureClass.LOCAL, reason=f"wget cannot be started: {failure.reason}")
-    return failure

@@ -539,9 +539,19 @@ def _mute() -> None:
     os.close(nowhere)
 
 
+def _speak_plainly() -> None:
+    """A name that is foreign to the locale ends no command: where names are UTF-8 it goes out as it
+    is, byte for byte, and elsewhere escaped.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        utf8 = stream.encoding.lower() in {"utf-8", "utf8"}
+        stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")  # type: ignore[union-attr]
+
+
 def run() -> int:  # noqa: PLR0911  an exit code each
     """Runs the command line; returns the exit code."""
     _on_signals(_exit_at_once)
+    _speak_plainly()
     try:
         return app(standalone_mode=False) or ExitCode.WHOLE
     except SourceError as error:

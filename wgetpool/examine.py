@@ -31,6 +31,7 @@ from wgetpool.model import (
     StopFlag,
     Worth,
 )
+from wgetpool.store import Store
 
 LOOK_TICK = 0.1  # seconds between two looks at an answer, at first
 PATIENCE = 120.0  # seconds for one answer of 64 KiB, where no stall time is set
@@ -66,15 +67,17 @@ def examine(
     if not stat.S_ISREG(final.lstat().st_mode):
         raise OSError(errno.EEXIST, "is in the way and no regular file: left as it is", str(final))
     with ExitStack() as undo:
-        descriptor = os.open(final, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(final, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except PermissionError:
+            return _other(FileId.of(final.lstat()), "cannot be read")
         undo.callback(os.close, descriptor)
         into = os.memfd_create("span", os.MFD_CLOEXEC)
         undo.callback(os.close, into)
         look = _Look(order, descriptor, into, stop=stop, clock=clock)
         if look.found.size == 0:
-            return look.other("is empty")
-        if is_being_written(descriptor):
-            raise BlockingIOError(errno.EAGAIN, "somebody is writing to it", str(final))
+            return _other(look.found, "is empty")
+        look.demand_quiet(final)
         command = wget.span_command(
             order.wget,
             order.entry.url,
@@ -84,7 +87,10 @@ def examine(
             environment=environment,
             lock=lock,
         )
-        child = launch(command)
+        try:
+            child = launch(command)
+        except OSError as error:
+            return Examination(found=look.found, failure=policy.launch_failure(error))
         try:
             ending = look.watch(child)
         finally:
@@ -100,6 +106,7 @@ class _Look:
     ) -> None:
         self.order, self.descriptor, self.into = order, descriptor, into
         self.stop, self.clock = stop, clock
+        self.folder = Store(order.directory).state
         self.found = FileId.of(os.fstat(descriptor))
         length = self.found.size
         self.span = range(max(length - policy.OVERLAP, 0), length)
@@ -134,60 +141,62 @@ class _Look:
         received = min(os.fstat(self.into).st_size, len(self.here))
         if worth is None:
             about = policy.Circumstances(
+                order=self.order,
                 ending=ending,
                 finding=Finding.NOTHING,
                 after=self.found.size,
-                size=reply.head.remote.size if reply.head else None,
-                url=self.order.entry.url,
                 now=self.clock.wall(),
-                limits=self.order.limits,
-                retry_status=self.order.retry_status,
             )
             failure = policy.classify(reply, about)
             return Examination(found=self.found, received=received, failure=failure)
         assert reply.head is not None  # noqa: S101
         remote = reply.head.remote
         if worth is Worth.OTHER:
-            return self.other("is not what the server has", remote, received)
+            return _other(self.found, "is not what the server has", remote, received)
         listed = bool(self.order.entry.checksums) and worth is Worth.WHOLE
         if not self.means_something and not listed:
-            return self.other("has holes, or one value only at its end", remote, received)
+            return _other(self.found, "has holes, or one value at its end", remote, received)
         verdict = None
         if worth is Worth.WHOLE:
-            verdict = self._check(final, remote)
+            verdict = self._check(remote)
             if verdict is None:
                 return Examination(found=self.found, received=received)
             if verdict.complaint:
-                return self.other(f"is wrong: {verdict.complaint}", remote, received)
-            if FileId.of(os.fstat(self.descriptor)) != self.found:
-                raise BlockingIOError(errno.EAGAIN, "somebody is writing to it", str(final))
+                return _other(self.found, f"is wrong: {verdict.complaint}", remote, received)
+        self.demand_quiet(final)
         return Examination(
             found=self.found, remote=remote, received=received, worth=worth, verdict=verdict
         )
 
-    def _check(self, final: Path, remote: RemoteFile) -> proof.Verdict | None:
+    def _check(self, remote: RemoteFile) -> proof.Verdict | None:
         entry, checks = self.order.entry, self.order.checks
-        digests = proof.Digests(proof.algorithms(entry, checks))
-        if not digests.follow(self.descriptor, self.found.size, stop=self.stop):
-            return None
         return proof.check(
-            final,
+            self.descriptor,
             entry,
             size=self.found.size,
             told=remote.size,
-            digests=digests.hex(),
+            digests=proof.Digests(proof.algorithms(entry, checks)),
             checks=checks,
             stop=self.stop,
         )
 
-    def other(self, why: str, remote: RemoteFile | None = None, received: int = 0) -> Examination:
-        return Examination(
-            found=self.found,
-            remote=remote or RemoteFile(),
-            received=received,
-            worth=Worth.OTHER,
-            note=f"the file that was there {why}: fetched anew beside it",
-        )
+    def demand_quiet(self, final: Path) -> None:
+        """Raises BlockingIOError while somebody writes to the file."""
+        changed = FileId.of(os.fstat(self.descriptor)) != self.found
+        if changed or is_being_written(self.descriptor, self.folder):
+            raise BlockingIOError(errno.EAGAIN, "somebody is writing to it", str(final))
+
+
+def _other(
+    found: FileId, why: str, remote: RemoteFile | None = None, received: int = 0
+) -> Examination:
+    return Examination(
+        found=found,
+        remote=remote or RemoteFile(),
+        received=received,
+        worth=Worth.OTHER,
+        note=f"the file that was there {why}: fetched anew beside it",
+    )
 
 
 def _has_no_hole(descriptor: int, length: int) -> bool:

@@ -56,18 +56,32 @@ def try_lock(descriptor: int, *, shared: bool = False, needed: bool = True) -> b
     return True
 
 
-def is_being_written(descriptor: int) -> bool:
-    """Whether somebody has the file open to write, as far as the file system tells: only then it
+def is_being_written(descriptor: int, folder: Path) -> bool:
+    """Whether somebody has the file open to write, as far as its file system tells: only then it
     refuses a read lease (fcntl(2)), which is given back at once.
+
+    Some refuse every lease (NFS and CIFS mostly): there a new file in `folder` gets none either.
     """
+    if _has_lease(descriptor):
+        return False
+    path = folder / f"lease-{os.urandom(8).hex()}"
+    quiet = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        return _has_lease(quiet)
+    finally:
+        os.close(quiet)
+        path.unlink()
+
+
+def _has_lease(descriptor: int) -> bool:
     try:
         # Should somebody open it just now: a signal that is ignored by default, not SIGIO.
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except OSError as error:
-        return error.errno == errno.EAGAIN
-    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return False
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError:
+        return False
+    return True
 
 
 def probe(folder: Path) -> LockSupport:

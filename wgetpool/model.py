@@ -143,7 +143,8 @@ class Head:
     """The last response head of an attempt: what the server said about the body that it sent.
 
     `start` is the offset that a 206 begins at, `remote.size` the size of the whole file, `length`
-    that of this body. `retry_after` is the header's text, as sent.
+    that of this body. `retry_after` is the header's text, as sent. `astray` is the scheme of a
+    redirect that is neither http nor https.
     """
 
     status: int
@@ -152,6 +153,7 @@ class Head:
     length: int | None = None
     remote: RemoteFile = field(default_factory=RemoteFile)
     retry_after: str | None = None
+    astray: str = ""
 
 
 class Trouble(StrEnum):
@@ -217,6 +219,7 @@ class Finding(Enum):
     CHANGED = auto()  # size or validators show another file
     LONGER = auto()  # the part is longer than the file
     RANGE_IGNORED = auto()  # the server answered a range with the whole file
+    FOREIGN = auto()  # by the list's size the answer is another file: a page, most likely
 
 
 class Worth(Enum):
@@ -306,7 +309,7 @@ class WholePart:
 
     `claim` is the open descriptor that holds the part's lock: whoever gets this has the claim, and
     closes it. `recorded`: the part has a record. `replaces` is the file that may be overwritten.
-    `adopted`: the file has its final name already, and the part is empty.
+    `adopted` is the file that has its final name already; the part is of no use then.
     """
 
     name: str
@@ -318,7 +321,7 @@ class WholePart:
     recorded: bool = False
     last_modified: str | None = None
     replaces: FileId | None = None
-    adopted: bool = False
+    adopted: FileId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

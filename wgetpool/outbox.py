@@ -36,11 +36,6 @@ class Outbox:
     def is_empty(self) -> bool:
         return self._due_at is None
 
-    @property
-    def names(self) -> list[str]:
-        """Of the parts that wait."""
-        return [whole.name for whole in self._parts]
-
     def due_in(self) -> float | None:
         """Seconds until what is here has waited long enough; None when there is nothing."""
         if self._due_at is None:

@@ -25,8 +25,9 @@ from types import TracebackType
 from wgetpool.locks import try_lock
 from wgetpool.model import FileId, RemoteFile, WholePart
 from wgetpool.policy import OVERLAP, are_uniform
-from wgetpool.store import Store, boot_id, sync_folder
+from wgetpool.store import Store, boot_id, booted_at, sync_folder
 
+UNRECORDED = 1 << 28  # bytes that may come before a part has a record, at the very most
 WORTH_A_SYNC = 1 << 20  # bytes that are new in a part
 
 
@@ -155,7 +156,9 @@ class Part:
         mean something; otherwise the part is put back as it was. When the machine has been down in
         between, what was not on the disk before may be anything, zeros mostly: it goes.
         """
-        if self.record.boot not in {"", boot_id()}:
+        if self._is_of_an_earlier_boot():
+            os.ftruncate(self.descriptor, 0)
+        elif self.record.boot not in {"", boot_id()}:
             self.put_back()
             if self.length() > self.record.synced:
                 os.ftruncate(self.descriptor, self.record.synced)
@@ -166,6 +169,15 @@ class Part:
                 self._save(replace(self.record, cut=None))
             else:
                 self.put_back()
+
+    def _is_of_an_earlier_boot(self) -> bool:
+        """Whether this may be a part of our own that the machine went down with before it had a
+        record: then it is short, and anything may be in it.
+        """
+        found = self.stat()
+        return self.record == Record(self.name) and (
+            0 < found.st_size <= UNRECORDED and found.st_mtime < booted_at()
+        )
 
     def put_back(self) -> None:
         """Closes an open cut: the bytes that were taken are on the disk again, and nothing else."""
@@ -196,7 +208,11 @@ class Part:
             return
         cut = Cut(offset, os.pread(self.descriptor, OVERLAP, offset))
         synced = min(self.record.synced, offset)
-        self._save(replace(self.record, cut=cut, synced=synced), durable=True)
+        if not self.record.boot:  # somebody else's: nobody knows what of it is on the disk
+            os.fdatasync(self.descriptor)
+            synced = offset
+        record = replace(self.record, cut=cut, synced=synced, boot=boot_id())
+        self._save(record, durable=True)
         os.ftruncate(self.descriptor, offset)
 
     def compare(self) -> tuple[bool | None, bool]:
@@ -223,27 +239,30 @@ class Part:
         if record != self.record:
             self._save(record, durable=True)
 
-    def take_over(self, found: Path) -> bool:
-        """Makes the file at `found` the part, under the same claim; its own bytes are given up.
-        False where that cannot be: somebody writes to it, or it has other names.
+    def take_over(self, path: Path, looked_at: FileId) -> bool:
+        """Makes the file at `path` the part, under the same claim; its own bytes are given up.
+        False where that cannot be: somebody works on it, or it has other names.
         """
         try:
-            descriptor = os.open(found, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
             return False
         try:
             locked = try_lock(descriptor, needed=self._store.locking)
             status = os.fstat(descriptor)
-            if not locked or status.st_nlink > 1 or not _is_named(status, found):
+            same = FileId.of(status) == looked_at and _is_named(status, path)
+            if not locked or not same or status.st_nlink > 1:
                 os.close(descriptor)
                 return False
-            found.rename(self.path)
+            self.forget()  # the old part's past is not that of the new one
+            os.fchmod(descriptor, stat.S_IMODE(self.stat().st_mode))  # what the umask gives
+            path.rename(self.path)
+            sync_folder(path.parent)
         except OSError:
             os.close(descriptor)
             return False
         os.close(self.descriptor)
         self.descriptor = descriptor
-        self.forget()
         return True
 
     def reject(self) -> Path:
@@ -333,7 +352,7 @@ def publish(
             claims.enter_context(part)
             try:
                 if whole.adopted:
-                    _sync_adopted(store.final(whole.name), whole)
+                    _sync_adopted(store.final(whole.name), whole.adopted)
                     checked.append((whole, part))
                     continue
                 _demand_unchanged(part, whole)
@@ -354,8 +373,10 @@ def publish(
         before_rename([whole for whole, _ in held])
         for whole, part in held:
             try:
-                if not whole.adopted:
-                    _rename(part.path, store.final(whole.name), whole.replaces)
+                if whole.adopted:
+                    os.ftruncate(part.descriptor, 0)  # begun beside it, and not needed
+                else:
+                    _rename(store, whole)
                 done[whole.name] = None
                 if whole.recorded:
                     with suppress(OSError):
@@ -398,29 +419,35 @@ def _begin_to_write(descriptor: int) -> None:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _sync_adopted(final: Path, whole: WholePart) -> None:
+def _sync_adopted(final: Path, looked_at: FileId) -> None:
     """Whoever wrote the file may not have waited for the disk."""
     descriptor = os.open(final, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        found = os.fstat(descriptor)
-        if (found.st_ino, found.st_size) != (whole.inode, whole.size):
+        if FileId.of(os.fstat(descriptor)) != looked_at:
             raise BlockingIOError(errno.EAGAIN, "somebody else has changed it", str(final))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _rename(part: Path, final: Path, replaces: FileId | None) -> None:
-    """Over a file only where this has been looked at, and is as it was then."""
+def _rename(store: Store, whole: WholePart) -> None:
+    """Over a file only where this has been looked at, and is as it was then. It is kept when it is
+    longer than what replaces it: a login page may have been served in its place.
+    """
+    final = store.final(whole.name)
     try:
         found = FileId.of(final.lstat())
     except FileNotFoundError:
         found = None
-    if found not in {None, replaces}:
+    if found not in {None, whole.replaces}:
         raise FileExistsError(
             errno.EEXIST, "a file of this name has appeared in DIR meanwhile", str(final)
         )
-    part.rename(final)
+    if found is not None and found.size > whole.size:
+        kept = store.rejected(whole.name)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        final.rename(kept)
+    store.part(whole.name).rename(final)
 
 
 def _is_named(found: os.stat_result, path: Path) -> bool:

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 
 from wgetpool.model import (
     Approach,
+    AttemptOrder,
     Ending,
     Failure,
     FailureClass,
@@ -34,8 +35,10 @@ STEP = 64 * 1024**2  # bytes that a step back goes, when the compared bytes diff
 REAL_PROGRESS = 64 * 1024
 LONGEST_RETRY_AFTER = 3600.0
 
-# Findings that end an attempt at once: what the server sends is of no use for the part.
+# What the server sends is of no use for the part, which is treated otherwise from then on.
 USELESS = frozenset({Finding.DIFFERS, Finding.CHANGED, Finding.LONGER, Finding.RANGE_IGNORED})
+# Findings that end an attempt at once.
+ENDING = USELESS | {Finding.FOREIGN}
 
 TRANSIENT_STATUS = frozenset({408, 425, 429})  # and every 5xx
 EXPIRY_STATUS = frozenset({403, 410})
@@ -67,13 +70,15 @@ def judge(
     offset: int,
     before: int,
     known: RemoteFile,
+    listed_size: int | None,
     same: bool | None,
     uniform: bool,
 ) -> Finding:
     """What an answer shows about a part of `before` bytes that was continued at `offset`.
 
-    `known` is what the part was made from; `same` whether the compared bytes are equal (None: too
-    few have come yet); `uniform` whether they all have one value, so that they prove little.
+    `known` is what the part was made from, `listed_size` what the list says; `same` whether the
+    compared bytes are equal (None: too few have come yet); `uniform` whether they all have one
+    value, so that they prove little.
     """
     if head is None or head.status not in (200, 206, 416):
         return Finding.NOTHING
@@ -83,11 +88,34 @@ def judge(
     if head.status == 416:
         return Finding.LONGER if told is not None and told <= offset else Finding.DIFFERS
     if head.status == 200:
-        other = told is not None and known.size is not None and told != known.size
-        return Finding.DIFFERS if other else Finding.RANGE_IGNORED
+        return _judge_whole(head.remote, before=before, known=known, listed_size=listed_size)
     if head.start != offset:
         return Finding.NOTHING
     return _judge_range(head.remote, before=before, known=known, same=same, uniform=uniform)
+
+
+def _judge_whole(
+    remote: RemoteFile, *, before: int, known: RemoteFile, listed_size: int | None
+) -> Finding:
+    """A 200 to a range."""
+    if _is_foreign(remote, before=before, known=known, listed_size=listed_size):
+        return Finding.FOREIGN  # no reason to give the part up
+    other = None not in {remote.size, known.size} and remote.size != known.size
+    return Finding.DIFFERS if other else Finding.RANGE_IGNORED
+
+
+def _is_foreign(
+    remote: RemoteFile, *, before: int, known: RemoteFile, listed_size: int | None
+) -> bool:
+    """Whether a 200 to a range is not even a changed file: not what the list says, or shorter than
+    what the same server once told and has sent, and without validators, as pages are.
+    """
+    if remote.size is None:
+        return False
+    if listed_size is not None:
+        return remote.size != listed_size
+    bare = remote.etag is None and remote.last_modified is None
+    return bare and known.size is not None and remote.size < before
 
 
 def _judge_range(
@@ -144,7 +172,7 @@ def next_approach(approach: Approach, finding: Finding) -> Approach:
     start.
     """
     match finding:
-        case Finding.NOTHING:
+        case Finding.NOTHING | Finding.FOREIGN:
             return Approach.STEPPED_BACK if approach is Approach.STEP_BACK else approach
         case Finding.FITS:
             return Approach.CONTINUE
@@ -199,18 +227,23 @@ class Meter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """What `classify` needs beside the reply. `size` is what the file should have, `after` what the
-    part has.
-    """
+    """What `classify` needs beside the reply. `after` is what the part has."""
 
+    order: AttemptOrder
     ending: Ending
     finding: Finding
     after: int
-    size: int | None
-    url: Url
     now: datetime
-    limits: Limits
-    retry_status: frozenset[int] = frozenset()
+
+
+def launch_failure(error: OSError) -> Failure:
+    """A wget that cannot be started is this machine's trouble, unless something is scarce for
+    now.
+    """
+    failure = classify_os_error(error)
+    if failure.kind is FailureClass.PERMANENT:
+        return Failure(kind=FailureClass.LOCAL, reason=f"wget cannot be started: {failure.reason}")
+    return failure
 
 
 def classify(reply: Reply, about: Circumstances) -> Failure:
@@ -218,18 +251,22 @@ def classify(reply: Reply, about: Circumstances) -> Failure:
     kind = FailureClass.TRANSIENT
     match about.ending:
         case Ending.STALLED:
-            return Failure(kind=kind, reason=_stall_reason(about.limits))
+            return Failure(kind=kind, reason=_stall_reason(about.order.limits))
         case Ending.TIMED_OUT:
-            seconds = about.limits.attempt_timeout
+            seconds = about.order.limits.attempt_timeout
             return Failure(kind=kind, reason=f"not done within {seconds:g} s (--attempt-timeout)")
     if reason := _FINDING_REASONS.get(about.finding):
+        if about.finding is Finding.FOREIGN and about.order.entry.size is not None:
+            kind = FailureClass.BROKEN  # it is not what the list says
         return Failure(kind=kind, reason=reason, status=reply.head.status if reply.head else None)
     if reply.trouble is Trouble.CANNOT_WRITE:
         too_large = reply.detail == "File too large"  # for this file system: others may fit
         kind = FailureClass.PERMANENT if too_large else FailureClass.LOCAL
         return Failure(kind=kind, reason=f"{reply.trouble}: {reply.detail or 'wget'}")
     if reply.head is not None and (
-        reply.head.status >= 400 or (reply.head.status >= 300 and reply.trouble is Trouble.OTHER)
+        reply.head.status >= 400
+        or reply.head.astray
+        or (reply.head.status >= 300 and reply.trouble is Trouble.OTHER)
     ):
         return _classify_status(reply.head, about)
     return _classify_silence(reply, about)
@@ -240,6 +277,7 @@ _FINDING_REASONS = {
     Finding.CHANGED: "the file has changed on the server: starting anew",
     Finding.LONGER: "the part is longer than the file on the server: starting anew",
     Finding.RANGE_IGNORED: "the server does not continue a file: starting anew",
+    Finding.FOREIGN: "the answer has another size than the file: a page, most likely",
 }
 
 
@@ -253,14 +291,16 @@ def _classify_status(head: Head, about: Circumstances) -> Failure:
     reason = f"HTTP {head.status} {head.reason}".strip()
     kind = FailureClass.PERMANENT
     if (
-        head.status in about.retry_status
+        head.status in about.order.retry_status
         or head.status in TRANSIENT_STATUS
         or head.status >= 500
         or head.status in (412, 416)
     ):
         kind = FailureClass.TRANSIENT
-    elif head.status in EXPIRY_STATUS and _has_expired(about.url, about.now):
+    elif head.status in EXPIRY_STATUS and _has_expired(about.order.entry.url, about.now):
         kind, reason = FailureClass.EXPIRED, f"{reason}: the link has expired"
+    elif head.astray:
+        reason = f"{reason}: a redirect to {head.astray}:, which wgetpool does not fetch"
     elif head.status == 401:
         reason = f"{reason}: {Trouble.AUTHENTICATION}"
     return Failure(
@@ -283,16 +323,17 @@ def _classify_silence(reply: Reply, about: Circumstances) -> Failure:
     """No error status: the answer was good but not whole, or there was none (after a redirect)."""
     kind = _TROUBLE_KINDS.get(reply.trouble, FailureClass.TRANSIENT)
     status = reply.head.status if reply.head else None
+    told = (reply.head.remote.size if reply.head else None) or about.order.entry.size
     if reply.trouble is not Trouble.NONE:
         reason = str(reply.trouble) + (f": {reply.detail}" if reply.detail else "")
-        if status is not None and about.size is not None:
-            reason += f" ({about.after:,} of {about.size:,} bytes are here)"
+        if status is not None and told is not None:
+            reason += f" ({about.after:,} of {told:,} bytes are here)"
     elif reply.head is None or reply.head.status >= 300:
         reason = "the answer is not HTTP"
     elif status not in (200, 206):
         reason = f"HTTP {status} {reply.head.reason}".strip() + ": the answer carries no file"
     else:
-        size = f"{about.size:,}" if about.size is not None else "?"
+        size = f"{told:,}" if told is not None else "?"
         reason = f"the connection was closed early ({about.after:,} of {size} bytes are here)"
     return Failure(kind=kind, reason=reason, status=status)
 

@@ -281,7 +281,7 @@ class Pool:
                 case Presence.KNOWN:
                     self._scheduler.skip(one.entry, size=one.size, why="known")
                 case Presence.STRANGE:
-                    self._scheduler.add(one.entry, examine=True)
+                    self._scheduler.add(one.entry, examine=True, broken_sha256=one.broken_sha256)
                 case Presence.GONE if self._settings.skip_gone:
                     self._gone += 1
                     self._scheduler.skip(one.entry, size=0, why="gone")

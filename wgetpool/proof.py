@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,20 +86,24 @@ class Verdict:
 
 
 def check(
-    path: Path,
+    descriptor: int,
     entry: Entry,
     *,
     size: int,
     told: int | None,
-    digests: dict[str, str],
+    digests: Digests,
     checks: Checks,
     stop: StopFlag,
 ) -> Verdict | None:
     """Holds a file of `size` bytes against its list, and an archive against itself. `told` is the
-    size that the server tells. None when the run stops meanwhile.
+    size that the server tells; `digests` are taken to the file's end. None when the run stops
+    meanwhile.
     """
-    sha256 = digests.get("sha256")
-    complaint = mismatch(digests, entry.checksums)
+    if not digests.follow(descriptor, size, stop=stop):
+        return None
+    found = digests.hex()
+    sha256 = found.get("sha256")
+    complaint = mismatch(found, entry.checksums)
     if entry.size is not None and size != entry.size:
         complaint = f"its size is {size:,} bytes, the list says {entry.size:,}"
     if complaint is not None:
@@ -111,24 +114,15 @@ def check(
         from wgetpool.archive import State  # noqa: PLC0415  its libraries take time to load
         from wgetpool.archive import check as check_archive  # noqa: PLC0415
 
-        found = check_archive(path, stop=stop)
-        if found is None:
+        condition = check_archive(Path(f"/proc/self/fd/{descriptor}"), stop=stop)
+        if condition is None:
             return None
-        if found.state is State.BROKEN:
-            complaint = f"the archive is broken: {found.reason}"
+        if condition.state is State.BROKEN:
+            complaint = f"the archive is broken: {condition.reason}"
             return Verdict(complaint=complaint, sha256=sha256, final=bool(entry.checksums))
-        if found.state is State.WHOLE:
+        if condition.state is State.WHOLE:
             proved.append("archive")
     return Verdict(proof=tuple(proved), sha256=sha256)
-
-
-def digests(path: Path, algorithms: Iterable[str], *, stop: StopFlag) -> dict[str, str] | None:
-    """The file's hexadecimal digests by algorithm, in one reading; None when the run stops
-    meanwhile.
-    """
-    taken = Digests(algorithms)
-    with path.open("rb", buffering=0) as file:
-        return taken.hex() if taken.follow(file.fileno(), sys.maxsize, stop=stop) else None
 
 
 def mismatch(found: dict[str, str], listed: Iterable[Checksum]) -> str | None:

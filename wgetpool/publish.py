@@ -125,7 +125,9 @@ class Publisher:
             elif record.state == "failed" or (
                 record.state == "done" and not (one.presence is Presence.GONE and self._skip_gone)
             ):
-                yield replace(record, state="pending", reason=None, class_=None, sha256=None)
+                broken = _broken(record)
+                kept = FailureClass.BROKEN if broken else None
+                yield replace(record, state="pending", reason=None, class_=kept, sha256=broken)
 
     def _modified_at(self, whole: WholePart) -> float | None:
         """The modification time that the published file gets: now, or what the server told."""
@@ -146,20 +148,26 @@ def look(store: Store, entry: Entry, record: FileRecord | None) -> Surveyed:
             raise
         gone = record is not None and record.state == "done"
         begun, _ = peek(store, entry.name, want_size=False)
-        broken = record is not None and record.class_ == FailureClass.BROKEN
-        return Surveyed(
-            entry,
-            Presence.GONE if gone else Presence.ABSENT,
-            begun,
-            record.sha256 if record is not None and broken else None,
-        )
+        return Surveyed(entry, Presence.GONE if gone else Presence.ABSENT, begun, _broken(record))
     published = record is not None and (
         record.state == "done" or (record.state == "publishing" and record.inode == found.st_ino)
     )
     trusted = record is not None and published and stat.S_ISREG(found.st_mode)
-    if trusted and record is not None and record.size == found.st_size:
+    if trusted and record is not None and record.size == found.st_size and _agree(entry, record):
         return Surveyed(entry, Presence.KNOWN, found.st_size)
-    return Surveyed(entry, Presence.STRANGE, found.st_size)
+    return Surveyed(entry, Presence.STRANGE, found.st_size, _broken(record))
+
+
+def _agree(entry: Entry, record: FileRecord) -> bool:
+    """Whether the list says of a known file what the ledger does, as far as both tell."""
+    sizes = {entry.size, record.size} - {None}
+    listed = {each.hex for each in entry.checksums if each.algorithm == "sha256"}
+    return len(sizes) < 2 and (record.sha256 is None or listed <= {record.sha256})
+
+
+def _broken(record: FileRecord | None) -> str | None:
+    """The sha256 of what came the last time, and was broken."""
+    return record.sha256 if record and record.class_ == FailureClass.BROKEN else None
 
 
 def survey_read_only(store: Store, entries: Sequence[Entry]) -> list[Surveyed]:

@@ -317,6 +317,7 @@ class Scheduler:
 
     def _after_failure(self, job: Job, outcome: Outcome, failure: Failure) -> None:
         self._count(job, outcome)
+        job.rejections += failure.kind is FailureClass.BROKEN
         job.approach = (
             Approach.RESTART
             if outcome.rejected
@@ -354,15 +355,17 @@ class Scheduler:
         renewed = outcome.rejected or outcome.finding in (Finding.CHANGED, Finding.LONGER)
         if renewed and not job.renewed:  # another file: it may take as long as the first, once
             job.renewed, job.best, job.barren = True, 0, 0
-        job.rejections += outcome.rejected
         job.broken_sha256 = outcome.sha256 or job.broken_sha256
 
     def _wait(self, job: Job, outcome: Outcome, failure: Failure) -> float | None:
         """Seconds to the next attempt; None when there is none."""
         retry = self.settings.retry
-        if failure.kind is FailureClass.BROKEN:
-            return 0.0 if job.rejections < 2 and not outcome.final else None
-        if failure.kind is not FailureClass.TRANSIENT or job.barren >= retry.tries:
+        if failure.kind is FailureClass.BROKEN and (job.rejections > 1 or outcome.final):
+            return None
+        if outcome.rejected:
+            return 0.0
+        again = failure.kind in {FailureClass.TRANSIENT, FailureClass.BROKEN}
+        if not again or job.barren >= retry.tries:
             return None
         if outcome.finding in policy.USELESS and not (
             outcome.finding is Finding.DIFFERS and failure.status == 200

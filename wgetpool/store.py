@@ -154,7 +154,8 @@ class RunLock:
         )
         try:
             try_lock(self._descriptor, needed=store.locking)
-            words = _signature(str(os.getpid())) + ([] if store.locking else [UNLOCKED])
+            held = store.locking or probe(store.state) is LockSupport.HOLD
+            words = _signature(str(os.getpid())) + ([] if held else [UNLOCKED])
             os.write(self._descriptor, f"{' '.join(words)}\n".encode())
             unnamed.rename(store.runs / run)
         except OSError:
@@ -219,6 +220,16 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@cache
+def booted_at() -> float:
+    """When the machine came up, in seconds of the epoch; 0 where the system does not tell."""
+    try:
+        text = Path("/proc/stat").read_text()
+    except OSError:
+        return 0.0
+    return float(next((line[6:] for line in text.splitlines() if line.startswith("btime ")), 0))
 
 
 @cache

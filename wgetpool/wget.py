@@ -209,7 +209,14 @@ def _parse_head(status: int, reason: str, lines: list[str]) -> Head:
             last_modified=fields.get("last-modified"),
         ),
         retry_after=fields.get("retry-after"),
+        astray=_astray(fields.get("location", "")) if 300 <= status < 400 else "",
     )
+
+
+def _astray(location: str) -> str:
+    scheme, colon, _ = location.lower().partition(":")
+    named = colon and re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme)
+    return scheme if named and scheme not in {"http", "https"} else ""
 
 
 def read_reply(log: bytes, exit_code: int) -> Reply:

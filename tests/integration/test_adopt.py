@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import IO
 
 import pytest
 from support.faultserver import FaultServer, Reply, Request, file, status
@@ -283,3 +284,79 @@ def test_no_hash_keeps_none(box: Sandbox, server: FaultServer) -> None:
     box.get(a.url, b.url, "--no-hash")
 
     assert recorded(box) == {}
+
+
+def test_a_login_page_does_not_cost_a_good_file(box: Sandbox, server: FaultServer) -> None:
+    """It is shorter than what it replaces, and nothing but the server speaks for it."""
+    route = server.serve("/a.tar", status(200, body=b"<html>log in</html>"))
+    put(box, DATA)
+
+    box.get(route.url)
+
+    assert (box.dir / ".wgetpool/rejected/a.tar").read_bytes() == DATA
+
+
+def test_a_login_page_does_not_cost_a_part(box: Sandbox, server: FaultServer) -> None:
+    """A part that the page does not fit stays, with the list's size or without."""
+    page = status(200, body=b"<html>log in</html>")
+    begun = file(DATA).cut_at(600_000)
+    told, untold = (
+        server.serve(f"/{name}", begun, page, file(DATA)) for name in ("told", "untold")
+    )
+    links = box.links("url\tsize", f"{told.url}\t{len(DATA)}", name="l.tsv")
+
+    box.get(links, untold.url)
+
+    assert box.files() == {"told": DATA, "untold": DATA}
+    for route in (told, untold):
+        assert route.sent <= len(DATA) + 4 * OVERLAP
+
+
+def test_a_file_that_somebody_begins_to_write_to_is_left_alone(
+    box: Sandbox, server: FaultServer
+) -> None:
+    """While it is being looked at."""
+    path = put(box, DATA[:500_000])
+    opened: list[IO[bytes]] = []
+
+    def begin(_: Request) -> Reply:
+        if not opened:
+            opened.append(path.open("r+b"))
+        return file(DATA)
+
+    route = server.serve("/a.tar", begin)
+    try:
+        result = box.get(route.url, "--tries", "2", expect=1)
+    finally:
+        opened[0].close()
+
+    assert "writing" in result.only("file_failed")["reason"]
+    assert box.files() == {"a.tar": DATA[:500_000]}
+
+
+@pytest.mark.parametrize("listed", ["size", "sha256"])
+def test_a_known_file_is_held_against_what_the_list_says_now(
+    box: Sandbox, server: FaultServer, listed: str
+) -> None:
+    """Checksums that were published later."""
+    route = server.serve("/a.tar", file(DATA))
+    box.get(route.url)
+    wrong = "5" if listed == "size" else sha256(OTHER)
+    right = str(len(DATA)) if listed == "size" else sha256(DATA)
+
+    good = box.links(f"url\t{listed}", f"{route.url}\t{right}", name="good.tsv")
+    assert box.get(good).only("file_skipped")["why"] == "known"
+    assert len(route.requests) == 1
+    bad = box.links(f"url\t{listed}", f"{route.url}\t{wrong}", name="bad.tsv")
+    assert box.get(bad, expect=1).only("file_failed")["class"] == "broken"
+    assert box.files() == {"a.tar": DATA}
+
+
+def test_a_continued_file_gets_the_mode_of_the_umask(box: Sandbox, server: FaultServer) -> None:
+    """As every published file."""
+    route = server.serve("/a.tar", file(DATA))
+    put(box, DATA[:500_000]).chmod(0o600)
+
+    box.get(route.url)
+
+    assert box.path("a.tar").stat().st_mode & 0o777 == 0o644

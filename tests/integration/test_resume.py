@@ -63,8 +63,8 @@ def leave_part(box: Sandbox, server: FaultServer, reply: Reply) -> None:
 
 
 def is_kept(box: Sandbox, text: str) -> bool:
-    """True when a file under .wgetpool has it."""
-    for path in box.path(".wgetpool").rglob("*"):
+    """True when a record has it, under its name."""
+    for path in box.path(".wgetpool").rglob("*.json"):
         with suppress(FileNotFoundError):
             if path.is_file() and text.encode() in path.read_bytes():
                 return True

@@ -48,7 +48,11 @@ def test_a_record_waits_too(outbox: Outbox) -> None:
     """A failure is written down with the next group, or alone when there is none."""
     outbox.add_record(FAILED)
 
-    assert (outbox.is_empty, outbox.due_in(), outbox.names) == (False, GROUP_WAIT, [])
+    assert (outbox.is_empty, outbox.due_in(), [whole.name for whole in outbox._parts]) == (
+        False,
+        GROUP_WAIT,
+        [],
+    )
     assert outbox.take() == ([], [FAILED])
     assert outbox.is_empty
 
@@ -78,7 +82,10 @@ def test_more_than_a_group_comes_group_by_group(outbox: Outbox) -> None:
     outbox.add_record(FAILED)
 
     assert outbox.take() == (parts[:GROUP], [FAILED])
-    assert (outbox.due_in(), outbox.names) == (0.0, ["064", "065", "066"])
+    assert (outbox.due_in(), [whole.name for whole in outbox._parts]) == (
+        0.0,
+        ["064", "065", "066"],
+    )
     assert outbox.take() == (parts[GROUP:], [])
 
     outbox.add_part(whole("next"))

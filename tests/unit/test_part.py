@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.doubles import note_calls
 
-from wgetpool.model import RemoteFile
+from wgetpool.model import FileId, RemoteFile
 from wgetpool.part import Cut, Part, Record, claim, peek
 from wgetpool.policy import OVERLAP
 from wgetpool.store import Store, boot_id
@@ -703,7 +703,7 @@ def test_a_torn_file_becomes_the_part_under_the_same_claim(store: Store) -> None
     store.final(NAME).write_bytes(OLD)
 
     with claimed(store) as part:
-        assert part.take_over(store.final(NAME))
+        assert part.take_over(store.final(NAME), FileId.of(store.final(NAME).stat()))
 
         assert claim(store, NAME) is None
         assert part.length() == len(OLD)
@@ -719,7 +719,7 @@ def test_a_file_with_another_name_is_not_taken_over(store: Store) -> None:
     os.link(store.final(NAME), store.directory / "other")
 
     with claimed(store) as part:
-        assert not part.take_over(store.final(NAME))
+        assert not part.take_over(store.final(NAME), FileId.of(store.final(NAME).stat()))
         assert part.length() == 0
 
     assert store.final(NAME).read_bytes() == OLD
@@ -733,6 +733,6 @@ def test_a_locked_file_is_not_taken_over(store: Store) -> None:
         fcntl.flock(other, fcntl.LOCK_EX)
 
         with claimed(store) as part:
-            assert not part.take_over(store.final(NAME))
+            assert not part.take_over(store.final(NAME), FileId.of(store.final(NAME).stat()))
 
     assert store.final(NAME).read_bytes() == OLD

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 
 from wgetpool.model import (
     Approach,
+    AttemptOrder,
     Ending,
+    Entry,
     Failure,
     FailureClass,
     Finding,
@@ -63,20 +66,35 @@ def reply(
     trouble: Trouble = Trouble.OTHER,
     detail: str = "",
     retry_after: str | None = None,
+    astray: str = "",
 ) -> Reply:
-    told = None if status is None else Head(status=status, retry_after=retry_after)
+    told = None if status is None else Head(status=status, retry_after=retry_after, astray=astray)
     return Reply(exit_code=exit_code, head=told, trouble=trouble, detail=detail)
 
 
-def about(**given: Any) -> Circumstances:
+def about(
+    *,
+    size: int | None = None,
+    url: Url | None = None,
+    limits: Limits | None = None,
+    retry_status: frozenset[int] = frozenset(),
+    **given: Any,
+) -> Circumstances:
+    order = AttemptOrder(
+        directory=Path("/data"),
+        wget="/usr/bin/wget",
+        entry=Entry("a.tar", url or Url(PLAIN), size),
+        attempt=1,
+        approach=Approach.CONTINUE,
+        limits=limits or Limits(),
+        retry_status=retry_status,
+    )
     values: dict[str, Any] = {
+        "order": order,
         "ending": Ending.EXITED,
         "finding": Finding.NOTHING,
         "after": 0,
-        "size": None,
-        "url": Url(PLAIN),
         "now": NOW,
-        "limits": Limits(),
     }
     return Circumstances(**values | given)
 
@@ -343,12 +361,14 @@ def judged(
     offset: int = OFFSET,
     same: bool | None = True,
     uniform: bool = False,
+    listed_size: int | None = None,
 ) -> Finding:
     return judge(
         answer,
         offset=offset,
         before=BEFORE,
         known=known or RemoteFile(),
+        listed_size=listed_size,
         same=same,
         uniform=uniform,
     )
@@ -374,7 +394,7 @@ def judged(
         (ranged(200, 0), RemoteFile(), None, Finding.RANGE_IGNORED),
         (ranged(200, 0), RemoteFile(size=SIZE), None, Finding.RANGE_IGNORED),
         (ranged(200, 0, None), RemoteFile(size=SIZE), None, Finding.RANGE_IGNORED),
-        (ranged(200, 0, 27), RemoteFile(size=SIZE), None, Finding.DIFFERS),
+        (ranged(200, 0, SIZE + 1), RemoteFile(size=SIZE), None, Finding.DIFFERS),
         (ranged(416, 0, OFFSET), RemoteFile(), None, Finding.LONGER),
         (ranged(416, 0, OFFSET - 1), RemoteFile(), None, Finding.LONGER),
         (ranged(416, 0, SIZE), RemoteFile(), None, Finding.DIFFERS),
@@ -814,3 +834,43 @@ def test_a_short_stranger_is_compared_whole() -> None:
     assert judge_stranger(head, start=0, length=1000, same=True) is Worth.WHOLE
     assert judge_stranger(head, start=0, length=900, same=True) is Worth.TORN
     assert judge_stranger(None, start=0, length=900, same=None) is None
+
+
+# ---------------------------------------------------------------- pages
+
+
+@pytest.mark.parametrize(
+    ("answer", "known", "listed_size", "finding"),
+    [
+        (27, None, 1000, Finding.FOREIGN),  # the list says what the file has
+        (BEFORE + 5, RemoteFile(size=BEFORE + 5), BEFORE + 5, Finding.RANGE_IGNORED),
+        (27, RemoteFile(size=BEFORE + 5), None, Finding.FOREIGN),  # so did the server, once
+        (27, None, None, Finding.RANGE_IGNORED),  # nobody knows
+        (BEFORE + 9, RemoteFile(size=BEFORE + 5), None, Finding.DIFFERS),  # a longer one
+        (None, RemoteFile(size=BEFORE + 5), BEFORE + 5, Finding.RANGE_IGNORED),
+    ],
+)
+def test_a_page_is_no_reason_to_give_a_part_up(
+    answer: int | None, known: RemoteFile | None, listed_size: int | None, finding: Finding
+) -> None:
+    """A 200 to a range that is not the file: asked again, with the part as it was."""
+    head = Head(status=200, remote=RemoteFile(size=answer))
+
+    assert judged(head, known, same=None, listed_size=listed_size) is finding
+    if finding is Finding.FOREIGN:
+        assert next_approach(Approach.CONTINUE, finding) is Approach.CONTINUE
+
+
+def test_a_short_answer_with_validators_is_a_changed_file() -> None:
+    """Pages that are made for the moment have none."""
+    head = Head(status=200, remote=RemoteFile(size=27, last_modified=MONDAY))
+
+    assert judged(head, RemoteFile(size=BEFORE + 5), same=None) is Finding.DIFFERS
+
+
+def test_a_redirect_to_another_scheme_is_final() -> None:
+    """ftp is another protocol with other traps."""
+    failure = classify(reply(302, exit_code=-15, trouble=Trouble.KILLED, astray="ftp"), about())
+
+    assert failure.kind is PERMANENT
+    assert "ftp:" in failure.reason

@@ -282,7 +282,7 @@ def test_a_part_that_waits_to_be_published_is_free_when_the_run_has_failed(stage
 
     run.go()
 
-    assert run.pool._outbox.names == ["b"]
+    assert run.pool._outbox._parts[0].name == "b"
     part = claim(stage.store, "b")
     assert part is not None, "the run has ended, and holds its part"
     with part:
