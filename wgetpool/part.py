@@ -175,9 +175,8 @@ class Part:
         record: then it is short, and anything may be in it.
         """
         found = self.stat()
-        return self.record == Record(self.name) and (
-            0 < found.st_size <= UNRECORDED and found.st_mtime < booted_at()
-        )
+        young = 0 < found.st_size <= UNRECORDED
+        return young and found.st_mtime < booted_at() and self.record == Record(self.name)
 
     def put_back(self) -> None:
         """Closes an open cut: the bytes that were taken are on the disk again, and nothing else."""

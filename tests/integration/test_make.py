@@ -48,7 +48,18 @@ def test_help_is_the_default_and_lists_every_target(tmp_path: Path) -> None:
     listed = make(tmp_path).stdout
 
     targets = [
-        *("subset", "quick", "all-tars", "resume", "status", "install", "format", "lint", "types"),
+        *(
+            "subset",
+            "quick",
+            "all-tars",
+            "resume",
+            "status",
+            "verify",
+            "install",
+            "format",
+            "lint",
+            "types",
+        ),
         *("check-format", "check", "test", "test-unit", "build", "clean", "help"),
     ]
     assert [target for target in targets if f"\n  {target} " not in listed] == []
@@ -80,6 +91,15 @@ def test_a_target_fetches_by_name(
     assert run.stdout.splitlines() == ["get", links, "-o", out, *BY_NAME, *expected]
     assert run.returncode == 2
     assert "Error 3" in run.stderr
+
+
+def test_verify_reads_a_folder_again(tmp_path: Path, fake_bin: Path) -> None:
+    """The one that is named, and with the options that are given."""
+    (tmp_path / "bin").symlink_to(fake_bin)
+
+    run = make(tmp_path, "verify", "BIN=bin", "OUT=a 'b'", "WGETPOOL_ARGS=--fix")
+
+    assert run.stdout.splitlines() == ["verify", "a 'b'", "--fix"]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from support.doubles import note_calls
 from wgetpool.model import FileId, RemoteFile
 from wgetpool.part import Cut, Part, Record, claim, peek
 from wgetpool.policy import OVERLAP
-from wgetpool.store import Store, boot_id
+from wgetpool.store import Store, boot_id, booted_at
 
 NAME = "train/ä -x%.tar"
 REMOTE = RemoteFile(size=10, etag='"v1"', last_modified="Mon, 01 Sep 2025 10:00:00 GMT")
@@ -692,6 +692,19 @@ def test_few_new_bytes_are_not_worth_a_sync(store: Store, monkeypatch: pytest.Mo
         part.sync()
 
     assert calls == []
+
+
+@pytest.mark.parametrize(("age", "kept"), [(10.0, False), (-10.0, True)])
+def test_a_short_part_without_a_record_is_not_trusted_after_a_power_cut(
+    store: Store, age: float, kept: bool
+) -> None:
+    """It may be of our own first moments: then anything may be in it."""
+    leave(store, BIG)
+    os.utime(store.part(NAME), (0, booted_at() - age))
+
+    with claimed(store) as part:
+        part.settle()
+        assert part.length() == (len(BIG) if kept else 0)
 
 
 # ---------------------------------------------------------------- a file that becomes the part
