@@ -13,6 +13,7 @@ from pathlib import Path
 from wgetpool import policy, process, proof, wget
 from wgetpool.examine import Examination, examine
 from wgetpool.model import (
+    Approach,
     AttemptOrder,
     Clock,
     Ending,
@@ -176,8 +177,9 @@ class _Attempt:
         self.part.settle()
         self.before = self.part.length()
         self.known = self.part.record.remote
+        approach = Approach.RESTART if self.part.is_hollow() else self.order.approach
         self.offset = policy.plan_offset(
-            self.before, approach=self.order.approach, listed_size=self.entry.size
+            self.before, approach=approach, listed_size=self.entry.size
         )
         self.digests = self._take_digests()
         self.part.cut_at(self.offset)
@@ -291,8 +293,8 @@ class _Attempt:
         if told is not None:
             return length == told
         closed_well = ending is Ending.EXITED and reply.exit_code == 0
-        expected = self.entry.size if self.entry.size is not None else self.known.size
-        return closed_well and not (expected is not None and length < expected)
+        expected = max(self.entry.size or 0, self.known.size or 0, self.order.told_size or 0)
+        return closed_well and length >= expected
 
     def _check(self, size: int, head: Head, came: int) -> Outcome:
         """The part has all bytes that the server has: holds them against all that is told."""

@@ -164,7 +164,7 @@ def _root(
     pass
 
 
-@app.command()
+@app.command(short_help="Fetch every file that the sources name into DIR.")
 def get(
     *,
     sources: Sources,
@@ -253,7 +253,7 @@ def get(
         list[Path],
         option(
             "--checksums",
-            "File of sha256sum or md5sum, to hold the files against; repeatable.",
+            "What sha256sum, md5sum, sha1sum or sha512sum wrote, to hold files against; repeatable.",
             panel=CHECKING,
             metavar="FILE",
         ),
@@ -343,7 +343,7 @@ def list_(
     return ExitCode.WHOLE
 
 
-@app.command()
+@app.command(short_help="Show how far DIR is.")
 def status(
     *,
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")],
@@ -371,7 +371,7 @@ def status(
     return print_status(directory.absolute(), names=names, json=json, out=sys.stdout)
 
 
-@app.command()
+@app.command(short_help="Read every finished file again.")
 def verify(
     *,
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")],
@@ -389,6 +389,7 @@ def verify(
     """
     from wgetpool.verify import verify_directory
 
+    _on_signals(_exit_in_order)
     return verify_directory(
         directory.absolute(),
         workers=workers or min(8, os.cpu_count() or 1),
@@ -521,6 +522,11 @@ def _on_signals(handle: Callable[[int], None]) -> None:
 
 
 def _exit_at_once(number: int) -> None:
+    """Nothing is under way yet. An exception may be lost: while a module is imported, say."""
+    os._exit(128 + number)
+
+
+def _exit_in_order(number: int) -> None:
     raise SystemExit(128 + number)
 
 
@@ -574,5 +580,8 @@ def run() -> int:  # noqa: PLR0911  an exit code each
     except Exception as error:
         if (told := getattr(error, "format_message", None)) is None:
             raise
-        _say(f"{told()} (wgetpool --help shows the options)")
+        if words := told():
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context else "wgetpool"
+            _say(f"{words} ({command} --help shows the options)")
         return ExitCode.USAGE

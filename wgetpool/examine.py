@@ -31,6 +31,7 @@ from wgetpool.model import (
     StopFlag,
     Worth,
 )
+from wgetpool.part import has_hole
 from wgetpool.store import Store
 
 LOOK_TICK = 0.1  # seconds between two looks at an answer, at first
@@ -113,7 +114,7 @@ class _Look:
         self.here = os.pread(descriptor, policy.OVERLAP, self.span.start)
         # Pieces that never came, of a tool that makes room first, are holes.
         self.means_something = self.span.start == 0 or (
-            _has_no_hole(descriptor, length) and not policy.are_uniform(self.here)
+            not has_hole(descriptor) and not policy.are_uniform(self.here)
         )
 
     def watch(self, child: Handle) -> Ending:
@@ -197,10 +198,3 @@ def _other(
         worth=Worth.OTHER,
         note=f"the file that was there {why}: fetched anew beside it",
     )
-
-
-def _has_no_hole(descriptor: int, length: int) -> bool:
-    try:
-        return os.lseek(descriptor, 0, os.SEEK_HOLE) >= length
-    except OSError:  # a file system that does not tell
-        return True

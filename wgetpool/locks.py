@@ -62,26 +62,27 @@ def is_being_written(descriptor: int, folder: Path) -> bool:
 
     Some refuse every lease (NFS and CIFS mostly): there a new file in `folder` gets none either.
     """
-    if _has_lease(descriptor):
+    if not _is_refused_a_lease(descriptor):
         return False
     path = folder / f"lease-{os.urandom(8).hex()}"
     quiet = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        return _has_lease(quiet)
+        return not _is_refused_a_lease(quiet)
     finally:
         os.close(quiet)
         path.unlink()
 
 
-def _has_lease(descriptor: int) -> bool:
+def _is_refused_a_lease(descriptor: int) -> bool:
+    """Not where it is refused for another reason: as to a file of somebody else's."""
     try:
         # Should somebody open it just now: a signal that is ignored by default, not SIGIO.
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except OSError:
-        return False
-    return True
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    return False
 
 
 def probe(folder: Path) -> LockSupport:

@@ -285,8 +285,8 @@ class AttemptOrder:
     """One attempt at one file, as a worker gets it.
 
     `examine`: a file of this name that the ledger does not know is to be looked at first.
-    `replaces`: it has been, and this file is to be replaced. `broken_sha256` is what was broken
-    when it came the last time.
+    `replaces`: it has been, and this file is to be replaced. `told_size` is what the server has
+    told in an earlier attempt, `broken_sha256` what was broken when it came the last time.
     """
 
     directory: Path
@@ -300,6 +300,7 @@ class AttemptOrder:
     locking: bool = True
     examine: bool = False
     replaces: FileId | None = None
+    told_size: int | None = None
     broken_sha256: str | None = None
 
 

@@ -78,14 +78,21 @@ class Record:
         """Raises ValueError, KeyError or TypeError for what is no record."""
         data = json.loads(text)
         cut = data["cut"] and Cut(
-            int(data["cut"]["offset"]), base64.b64decode(data["cut"]["taken"])
+            _length(data["cut"]["offset"]), base64.b64decode(data["cut"]["taken"])
         )
         remote = RemoteFile(
-            size=data["size"], etag=data["etag"], last_modified=data["last_modified"]
+            size=None if data["size"] is None else _length(data["size"]),
+            etag=data["etag"],
+            last_modified=data["last_modified"],
         )
-        return cls(
-            data["name"], data["url_path"], remote, cut, data.get("synced", 0), data.get("boot", "")
-        )
+        synced, boot = _length(data.get("synced", 0)), str(data.get("boot", ""))
+        return cls(data["name"], data["url_path"], remote, cut, synced, boot)
+
+
+def _length(value: object) -> int:
+    if not isinstance(value, int) or not 0 <= value < 1 << 63:
+        raise ValueError(f"{value!r} is no length in bytes")
+    return value
 
 
 class Part:
@@ -148,6 +155,12 @@ class Part:
 
     def stat(self) -> os.stat_result:
         return os.fstat(self.descriptor)
+
+    def is_hollow(self) -> bool:
+        """Whether pieces of a part that somebody else began never came: a tool that makes room
+        first leaves holes.
+        """
+        return not self.record.boot and has_hole(self.descriptor)
 
     def settle(self) -> None:
         """Makes of what a killed attempt left behind a part that can be continued.
@@ -307,7 +320,9 @@ def claim(store: Store, name: str) -> Part | None:
             found = os.fstat(descriptor)
             if _is_named(found, path):
                 _demand_regular(found, path)
-                return Part(store, name, path, descriptor)
+                if found.st_nlink == 1:
+                    return Part(store, name, path, descriptor)
+                path.unlink()  # the file has another name, and stays as it is under that one
         except BaseException:
             os.close(descriptor)
             raise
@@ -408,6 +423,14 @@ def _demand_unchanged(part: Part, whole: WholePart) -> None:
     found = os.fstat(part.descriptor)
     if found.st_size != whole.size or not _is_named(found, part.path):
         raise BlockingIOError(errno.EAGAIN, "somebody else has changed it", str(part.path))
+
+
+def has_hole(descriptor: int) -> bool:
+    """Whether the file has a hole, as far as its file system tells."""
+    try:
+        return os.lseek(descriptor, 0, os.SEEK_HOLE) < os.fstat(descriptor).st_size
+    except OSError:  # an empty file, or nothing is told
+        return False
 
 
 def _begin_to_write(descriptor: int) -> None:

@@ -90,7 +90,7 @@ def judge(
     if head.status == 200:
         return _judge_whole(head.remote, before=before, known=known, listed_size=listed_size)
     if head.start != offset:
-        return Finding.NOTHING
+        return Finding.DIFFERS
     return _judge_range(head.remote, before=before, known=known, same=same, uniform=uniform)
 
 
@@ -136,7 +136,8 @@ def _judge_range(
         return Finding.CHANGED
     if same is None:
         return Finding.NOTHING
-    return Finding.FITS if same else Finding.DIFFERS
+    proved = same and not (uniform and known == RemoteFile())  # nobody knows whence the part is
+    return Finding.FITS if proved else Finding.DIFFERS
 
 
 def _dates_differ(remote: RemoteFile, known: RemoteFile) -> bool:

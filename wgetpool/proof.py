@@ -129,8 +129,5 @@ def mismatch(found: dict[str, str], listed: Iterable[Checksum]) -> str | None:
     """A sentence for the first listed checksum that the file does not have; None when all agree."""
     for checksum in listed:
         if found[checksum.algorithm] != checksum.hex:
-            return (
-                f"its {checksum.algorithm} is {found[checksum.algorithm]}, "
-                f"the list says {checksum.hex}"
-            )
+            return f"its {checksum.algorithm} is not the listed one"
     return None

@@ -159,10 +159,17 @@ def look(store: Store, entry: Entry, record: FileRecord | None) -> Surveyed:
 
 
 def _agree(entry: Entry, record: FileRecord) -> bool:
-    """Whether the list says of a known file what the ledger does, as far as both tell."""
-    sizes = {entry.size, record.size} - {None}
-    listed = {each.hex for each in entry.checksums if each.algorithm == "sha256"}
-    return len(sizes) < 2 and (record.sha256 is None or listed <= {record.sha256})
+    """Whether the list says of a known file what the ledger does. A checksum that has never been
+    held against the file does not agree.
+    """
+    if entry.size is not None and entry.size != record.size:
+        return False
+    return all(
+        each.hex == record.sha256
+        if each.algorithm == "sha256" and record.sha256
+        else each.algorithm in record.proof
+        for each in entry.checksums
+    )
 
 
 def _broken(record: FileRecord | None) -> str | None:

@@ -247,6 +247,7 @@ class Scheduler:
             locking=self.settings.locking,
             examine=job.examine,
             replaces=job.replaces,
+            told_size=job.size,
             broken_sha256=job.broken_sha256,
         )
 
@@ -323,6 +324,10 @@ class Scheduler:
             if outcome.rejected
             else policy.next_approach(job.approach, outcome.finding)
         )
+        if outcome.finding is Finding.FOREIGN and job.barren == self.settings.retry.tries - 1:
+            job.approach = (
+                Approach.RESTART
+            )  # it was shortened after all, or the page is there to stay
         wait = self._wait(job, outcome, failure)
         self._emit(
             AttemptFailed(

@@ -89,7 +89,8 @@ def print_plan(settings: Settings, entries: list[Entry], *, json: bool, out: Tex
     """Says what a run would do, in words or as one JSON object; makes nothing in DIR."""
     surveyed = survey_read_only(Store(settings.directory), entries)
     groups = Counter(one.presence for one in surveyed)
-    absent = [one for one in surveyed if one.presence in {Presence.ABSENT, Presence.GONE}]
+    wanted = {Presence.ABSENT} | (set() if settings.skip_gone else {Presence.GONE})
+    absent = [one for one in surveyed if one.presence in wanted]
     sizes = [one.entry.size for one in absent if one.entry.size is not None]
     plan = Plan(
         files=len(entries),
@@ -115,7 +116,7 @@ def _plan_rows(plan: Plan, settings: Settings) -> Iterable[tuple[int, str]]:
     yield plan.to_fetch, f"to fetch, {settings.workers} at a time{told}"
     rows = (
         (plan.begun, f"of these begun: {format_size(plan.begun_bytes)} are here"),
-        (plan.gone, "of these fetched before and gone since"),
+        (plan.gone, "left out: " * settings.skip_gone + "fetched before and gone since"),
         (
             plan.in_the_way,
             "there, but not known: looked at first, then taken over, continued or replaced",
@@ -137,9 +138,11 @@ def _read(store: Store) -> Iterable[FileRecord]:
 
 def _file_status(store: Store, record: FileRecord) -> FileStatus:
     state = "pending" if record.state == "publishing" else record.state
-    size = record.size
+    size, reason = record.size, record.reason
     if state == "done":
-        here = size or 0 if store.final(record.name).exists() else 0  # moved on
+        here = _length(store.final(record.name))  # 0 where it was moved on
+        if here and here != size:
+            state, reason = "pending", f"it has {here:,} bytes, {size or 0:,} were fetched"
     else:
         here, told = peek(store, record.name, want_size=size is None)
         size = size or told
@@ -150,9 +153,16 @@ def _file_status(store: Store, record: FileRecord) -> FileStatus:
         bytes=here,
         size=size,
         attempts=record.attempts,
-        reason=record.reason,
+        reason=reason,
         proof=record.proof,
     )
+
+
+def _length(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _as_object(files: list[FileStatus], *, running: bool) -> dict[str, object]:

@@ -38,8 +38,8 @@ from wgetpool.words import (
     time_left,
 )
 
-FIXABLE = ("missing", "torn", "changed")
-BAD = (*FIXABLE, "unreadable")
+FIXABLE = ("torn", "changed")  # what is missing the next run fetches anyway
+BAD = ("missing", *FIXABLE, "unreadable")
 STEP = 1 << 24  # bytes that are read between two words about the progress
 DRAW_EVERY = 0.2  # seconds
 NAMES_SHOWN = 5  # of the unknown files
@@ -363,11 +363,13 @@ def _put_back_one(store: Store, ledger: Ledger, one: Judgement) -> str | None:
 
 
 def _set_aside(store: Store, name: str) -> None:
-    """Moves the file to where a person can look at it, beside those that are there."""
+    """Moves the file to where a person can look at it, beside those that are there. Always with a
+    number: without one, a run keeps what it rejects, and only the last.
+    """
     path, kept = store.final(name), store.rejected(name)
     kept.parent.mkdir(parents=True, exist_ok=True)
     numbered = (kept.with_name(f"{kept.name}.{number}") for number in itertools.count(1))
-    path.rename(next(to for to in itertools.chain([kept], numbered) if not os.path.lexists(to)))
+    path.rename(next(to for to in numbered if not os.path.lexists(to)))
     depth = len(kept.relative_to(store.state).parts)
     for folder in (*list(kept.parents)[:depth], path.parent):
         sync_folder(folder)
@@ -405,12 +407,15 @@ def _lines(report: Report, store: Store, *, fix: bool) -> Iterable[str]:
     if unknown:
         more = len(unknown) - NAMES_SHOWN
         rest = f" and {more:,} more" if more > 0 else ""
-        yield f"  unknown     {', '.join(unknown[:NAMES_SHOWN])}{rest}: not finished files of a run"
+        names = f"{', '.join(unknown[:NAMES_SHOWN])}{rest}"
+        yield f"  unknown     {names}: not known to the ledger as finished"
     if report.fixed:
-        files = count(report.fixed, "file")
-        yield f"{files} put back: `wgetpool get` with the same list fetches them again."
-        yield f"What was there is in {store.state / 'rejected'}."
+        moved = count(report.fixed, "file")
+        yield f"{moved} moved to {store.state / 'rejected'}."
     elif not fix and any(counts[state] for state in FIXABLE):
-        yield "--fix puts them back, to be fetched by the next `wgetpool get`."
+        where = store.state / "rejected"
+        yield f"`wgetpool verify {store.directory} --fix` moves what is bad to {where}."
+    if report.fixed or counts["missing"] or any(counts[state] for state in FIXABLE):
+        yield "`wgetpool get` with the same list fetches what is not there."
     if counts["unreadable"]:
         yield "What is unreadable may be whole and stays as it is: look at disk and permissions."

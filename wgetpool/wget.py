@@ -149,7 +149,10 @@ def _plain(seconds: float) -> str:
 # ---------------------------------------------------------------- what it said
 
 _STATUS = re.compile(r"  HTTP/\d(?:\.\d)? +(\d{3}) ?(.*)")
-_CONTENT_RANGE = re.compile(r"bytes +(?:(\d+)-\d+|\*)/(\d+|\*)", re.IGNORECASE)
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_CONTENT_RANGE = re.compile(
+    r"bytes +(?:([0-9]{1,18})-[0-9]{1,18}|\*)/([0-9]{1,18}|\*)", re.IGNORECASE
+)
 _COMPLAINTS = (
     ("unable to resolve host address", Trouble.DNS),
     ("Connection refused", Trouble.REFUSED),
@@ -188,13 +191,15 @@ def _parse_head(status: int, reason: str, lines: list[str]) -> Head:
             break
         key, _, value = line.partition(":")
         fields[key.strip().lower()] = value.strip()
-    length = int(fields["content-length"]) if fields.get("content-length", "").isdecimal() else None
+    told = fields.get("content-length", "")
+    length = int(told) if _LENGTH.fullmatch(told) else None
     if "transfer-encoding" in fields:  # RFC 9112 6.3: chunking overrides a length
         length = None
     start, size = 0, length if status == 200 else None
-    if (told := _CONTENT_RANGE.fullmatch(fields.get("content-range", ""))) and status in (206, 416):
-        start = int(told[1]) if told[1] else 0
-        size = None if told[2] == "*" else int(told[2])
+    span = _CONTENT_RANGE.fullmatch(fields.get("content-range", ""))
+    if span and status in (206, 416):
+        start = int(span[1]) if span[1] else 0
+        size = None if span[2] == "*" else int(span[2])
     etag = fields.get("etag")
     return Head(
         status=status,

@@ -38,7 +38,7 @@ STEADY_WINDOW = 300.0  # and the one that tells the time left: it may not jump
 NEXT_STEPS = {
     FailureClass.EXPIRED: "Download a fresh links file and run the same command: parts go on.",
     FailureClass.PERMANENT: "Check the links (404, 410: no such file; 401, 403: refused).",
-    FailureClass.BROKEN: "It is kept in {directory}/.wgetpool/rejected. The next run tries again.",
+    FailureClass.BROKEN: "What came is in {directory}/.wgetpool/rejected: look at it.",
     FailureClass.TRANSIENT: "Run the same command again: parts go on.",
     FailureClass.LOCAL: "Look at the disk and the permissions of {directory}, then run it again.",
 }
