@@ -266,7 +266,9 @@ class _Attempt:
         if finding is Finding.FITS and reply.head is not None:
             if self._is_whole(length, reply, ending):
                 return self._check(length, reply.head, came)
-            self.part.accept(reply.head.remote, self.entry.url.path)
+            # A stop waits for no disk.
+            durable = ending is not Ending.STOPPED
+            self.part.accept(reply.head.remote, self.entry.url.path, durable=durable)
         elif self.offset:
             self.part.put_back()
         else:
@@ -308,7 +310,7 @@ class _Attempt:
             stop=self.stop,
         )
         if verdict is None:
-            self.part.accept(head.remote, self.entry.url.path)
+            self.part.accept(head.remote, self.entry.url.path, durable=False)
             return self._outcome(Ending.STOPPED, finding=Finding.FITS, received=came)
         if verdict.complaint is not None:
             return self._reject(verdict, head, came)

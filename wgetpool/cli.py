@@ -253,7 +253,7 @@ def get(
         list[Path],
         option(
             "--checksums",
-            "What sha256sum, md5sum, sha1sum or sha512sum wrote, to hold files against; repeatable.",
+            "File of sha256sum, md5sum, sha1sum or sha512sum to check against; repeatable.",
             panel=CHECKING,
             metavar="FILE",
         ),

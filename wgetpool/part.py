@@ -242,14 +242,14 @@ class Part:
             return False, uniform
         return (True if len(came) == len(cut.taken) else None), uniform
 
-    def accept(self, remote: RemoteFile, url_path: str) -> None:
+    def accept(self, remote: RemoteFile, url_path: str, *, durable: bool = True) -> None:
         """What the part holds now is this remote file's: closes the cut and remembers the
         validators.
         """
         synced = min(self.record.synced, self.length())
         record = Record(self.name, url_path, remote, synced=synced, boot=boot_id())
         if record != self.record:
-            self._save(record, durable=True)
+            self._save(record, durable=durable)
 
     def take_over(self, path: Path, looked_at: FileId) -> bool:
         """Makes the file at `path` the part, under the same claim; its own bytes are given up.

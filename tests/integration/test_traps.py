@@ -7,6 +7,7 @@ foreign parts).
 from __future__ import annotations
 
 import gzip
+import json
 import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ from support.faultserver import (
     status,
 )
 from support.runner import OVERLAP, Blob, Sandbox, random_bytes, sha256
+
+from wgetpool.model import RemoteFile
+from wgetpool.part import claim
+from wgetpool.store import Store
 
 pytest_plugins = ["support.fixtures"]
 
@@ -274,6 +279,10 @@ def test_a_part_goes_on_beyond_4_gib(box: Sandbox, server: FaultServer) -> None:
     box.dir.mkdir()
     large_file(box.root / "remote", size, begin)
     large_file(box.part("a.tar"), begin, begin)
+    store = Store(box.dir)
+    store.make()
+    with claim(store, "a.tar") or pytest.fail("somebody holds it") as part:
+        part.accept(RemoteFile(size=size), "/a.tar")  # our own: one without a record has no holes
     route = server.serve("/a.tar", file(mapped(box.root / "remote")))
 
     box.get(route.url, "--no-hash")
@@ -289,3 +298,95 @@ def test_a_part_goes_on_beyond_4_gib(box: Sandbox, server: FaultServer) -> None:
 def mapped(path: Path) -> mmap.mmap:
     with path.open("rb") as stream:
         return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+# ---------------------------------------------------------------- parts that are not what they seem
+
+
+def test_a_part_with_another_name_is_begun_anew(box: Sandbox, server: FaultServer) -> None:
+    """A copy of DIR by hard links: what the other name leads to stays as it is."""
+    route = server.serve("/a.tar", WHOLE)
+    box.dir.mkdir()
+    other = box.root / "other"
+    other.write_bytes(HEAD)
+    box.part("a.tar").hardlink_to(other)
+
+    box.get(route.url)
+
+    assert box.files() == {"a.tar": DATA}
+    assert other.read_bytes() == HEAD
+
+
+def test_a_part_of_holes_is_begun_anew(box: Sandbox, server: FaultServer) -> None:
+    """A tool that makes room first; its end is zeros, and so is the file's there."""
+    data = DATA[:400_000] + bytes(200_000) + DATA[600_000:]
+    route = server.serve("/a.tar", file(data))
+    box.dir.mkdir()
+    with box.part("a.tar").open("wb") as made:
+        made.truncate(600_000)
+
+    box.get(route.url)
+
+    assert box.files() == {"a.tar": data}
+
+
+def test_zeros_without_a_past_prove_nothing(box: Sandbox, server: FaultServer) -> None:
+    """Written ones, as after a power cut: a part that nobody knows, and zeros on both sides."""
+    data = DATA[:400_000] + bytes(200_000) + DATA[600_000:]
+    route = server.serve("/a.tar", file(data))
+    box.dir.mkdir()
+    box.part("a.tar").write_bytes(bytes(600_000))
+
+    box.get(route.url)
+
+    assert box.files() == {"a.tar": data}
+
+
+def test_a_size_once_told_is_not_forgotten(box: Sandbox, server: FaultServer) -> None:
+    """A server that then ignores ranges, tells no length and cuts has not sent the file."""
+    torn = file(DATA, ranges=False, framing="close").cut_at(700_000)
+    route = server.serve("/a.tar", file(DATA).cut_at(500_000), torn, torn, WHOLE)
+
+    box.get(route.url)
+
+    assert box.files() == {"a.tar": DATA}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"synced": "9"},
+        {"synced": -1, "boot": "before"},
+        {"synced": 0.5},
+        {"size": "abc"},
+        {"size": [1]},
+        {"boot": ["x"]},
+        {"cut": {"offset": 10**30, "taken": ""}},
+        {"cut": {"offset": -5, "taken": ""}},
+        {"cut": 7},
+    ],
+    ids=str,
+)
+def test_an_odd_record_costs_its_part_at_most(
+    box: Sandbox, server: FaultServer, change: dict[str, object]
+) -> None:
+    """No run ends for it, and `status` tells the rest."""
+    route = server.serve("/a.tar", file(DATA).cut_at(500_000), status(404), WHOLE)
+    box.get(route.url, expect=1)
+    (path,) = (box.dir / ".wgetpool/parts").iterdir()
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+
+    assert box.status()["files"][0]["name"] == "a.tar"
+    box.get(route.url)
+    assert box.files() == {"a.tar": DATA}
+
+
+def test_an_absurd_length_is_none(box: Sandbox, server: FaultServer) -> None:
+    """It ends neither the run nor the file."""
+    absurd = file(DATA, framing="close", headers=("Content-Length: " + "9" * 5000,))
+    route, other = server.serve("/a.tar", absurd, WHOLE), server.serve("/b.tar", WHOLE)
+
+    result = box.get(route.url, other.url, expect=None)
+
+    assert result.code in {0, 1}
+    assert box.files()["b.tar"] == DATA
