@@ -339,6 +339,7 @@ def list_(
 ) -> int:
     """Print the chosen names, one a line, as --select-from takes them."""
     entries = _choose(sources, select, select_from, exclude, order, start, end, shard)
+    _speak_names()
     sys.stdout.writelines(f"{entry.name}\n" for entry in entries)
     return ExitCode.WHOLE
 
@@ -366,6 +367,8 @@ def status(
     """
     from wgetpool.status import print_checksums, print_status
 
+    if names or checksums:
+        _speak_names()
     if checksums:
         return print_checksums(directory.absolute(), out=sys.stdout, warn=_say)
     return print_status(directory.absolute(), names=names, json=json, out=sys.stdout)
@@ -552,6 +555,11 @@ def _speak_plainly() -> None:
     for stream in (sys.stdout, sys.stderr):
         utf8 = stream.encoding.lower() in {"utf-8", "utf8"}
         stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")  # type: ignore[union-attr]
+
+
+def _speak_names() -> None:
+    """What programs read has names as the file system has them."""
+    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
 
 
 def run() -> int:  # noqa: PLR0911  an exit code each

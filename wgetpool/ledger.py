@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
 from wgetpool.model import FileRecord
 
@@ -152,7 +153,7 @@ def read_all(path: Path) -> Iterator[FileRecord]:
         rows = db.execute(query).fetchall() if version else []  # none: a run is just making it
     finally:
         db.close()
-    return map(_record, rows)
+    return iter([_record(row) for row in rows])
 
 
 def _row(record: FileRecord) -> tuple[object, ...]:
@@ -171,8 +172,10 @@ def _row(record: FileRecord) -> tuple[object, ...]:
     )
 
 
-def _record(row: tuple[str, str, int, int, str, int, str, str, float, str, str]) -> FileRecord:
+def _record(row: tuple[Any, ...]) -> FileRecord:
     name, state, size, inode, proof, attempts, reason, class_, seconds, finished, sha256 = row
+    if not isinstance(proof, str) or not isinstance(size, int | None):
+        raise sqlite3.DatabaseError(f"the row of {name!r} is damaged")
     return FileRecord(
         name=name,
         state=state,

@@ -165,9 +165,10 @@ class Part:
     def settle(self) -> None:
         """Makes of what a killed attempt left behind a part that can be continued.
 
-        What came behind an open cut stays when it begins with the bytes that were taken, and these
-        mean something; otherwise the part is put back as it was. When the machine has been down in
-        between, what was not on the disk before may be anything, zeros mostly: it goes.
+        What came behind an open cut goes, and the part is put back as it was: nobody has seen the
+        head that these bytes came with, and they may be another file's, equal only at their
+        beginning. When the machine has been down in between, what was not on the disk before may be
+        anything, zeros mostly: it goes, too.
         """
         if self._is_of_an_earlier_boot():
             os.ftruncate(self.descriptor, 0)
@@ -176,12 +177,8 @@ class Part:
             if self.length() > self.record.synced:
                 os.ftruncate(self.descriptor, self.record.synced)
             self._save(replace(self.record, boot=boot_id()), durable=True)
-        elif self.record.cut is not None:
-            same, uniform = self.compare()
-            if same and not uniform:
-                self._save(replace(self.record, cut=None))
-            else:
-                self.put_back()
+        else:
+            self.put_back()
 
     def _is_of_an_earlier_boot(self) -> bool:
         """Whether this may be a part of our own that the machine went down with before it had a
@@ -485,7 +482,7 @@ def _demand_regular(found: os.stat_result, path: Path) -> None:
         raise OSError(errno.EINVAL, "is not a regular file", str(path))
 
 
-_UNREADABLE = (ValueError, KeyError, TypeError)  # what Record.from_json raises
+_UNREADABLE = (ValueError, KeyError, TypeError, RecursionError)  # what Record.from_json raises
 
 
 def _load_record(path: Path, name: str) -> Record:
@@ -493,7 +490,9 @@ def _load_record(path: Path, name: str) -> Record:
     cannot be read for now is not one that is not there.
     """
     try:
-        record = Record.from_json(path.read_text())
+        # Whatever is there, a FIFO say, nobody waits for it.
+        with open(path, opener=lambda name, how: os.open(name, how | os.O_NONBLOCK)) as file:
+            record = Record.from_json(file.read())
     except FileNotFoundError:
         return Record(name)
     return record if record.name == name else Record(name)

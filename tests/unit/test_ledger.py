@@ -303,3 +303,19 @@ def test_an_onlooker_reads_after_a_writer_was_killed_in_its_commit(path: Path) -
     seen = {record.name: record for record in read_all(crashed)}
 
     assert seen[FULL.name] == FULL
+
+
+@pytest.mark.parametrize(("column", "value"), [("proof", None), ("size", "many")])
+def test_a_damaged_row_is_an_error_of_the_ledger(path: Path, column: str, value: object) -> None:
+    """Whoever reads it says that it cannot be read."""
+    write(path, FULL)
+    with closing(sqlite3.connect(path)) as db:
+        (sql,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'files'").fetchone()
+        db.execute("ALTER TABLE files RENAME TO old")
+        db.execute(sql.replace("NOT NULL", ""))
+        db.execute("INSERT INTO files SELECT * FROM old")
+        db.execute(f"UPDATE files SET {column} = ?", (value,))
+        db.commit()
+
+    with pytest.raises(LedgerError):
+        list(read_all(path))

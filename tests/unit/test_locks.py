@@ -11,7 +11,15 @@ from pathlib import Path, PurePath
 import pytest
 
 from wgetpool import locks
-from wgetpool.locks import LockSupport, Mount, is_node_local, mount_of, probe, try_lock
+from wgetpool.locks import (
+    LockSupport,
+    Mount,
+    is_being_written,
+    is_node_local,
+    mount_of,
+    probe,
+    try_lock,
+)
 
 ROOT = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw,errors=remount-ro"
 NO_LOCKS = [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL]
@@ -272,3 +280,35 @@ def test_beegfs_has_global_locks_where_it_was_told_to(
     mount = Mount("beegfs", "beegfs_nodev", frozenset({"rw", f"cfgFile={config}"}))
 
     assert is_node_local(mount) == node_local
+
+
+# ---------------------------------------------------------------- who else has a file open
+
+
+def test_a_writer_is_seen_and_a_reader_is_none(tmp_path: Path) -> None:
+    """By the lease that a file system refuses; nothing is left behind."""
+    path = tmp_path / "a.tar"
+    path.write_bytes(b"x")
+    with path.open("rb") as ours, path.open("rb"):
+        assert not is_being_written(ours.fileno(), tmp_path)
+        with path.open("r+b"):
+            assert is_being_written(ours.fileno(), tmp_path)
+
+    assert [each.name for each in tmp_path.iterdir()] == ["a.tar"]
+
+
+@pytest.mark.parametrize("refusal", [errno.EACCES, errno.EAGAIN, errno.EINVAL])
+def test_where_no_lease_is_given_nothing_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int
+) -> None:
+    """To another's file, over NFS, or on a file system that has none."""
+
+    def refuse(*_: int) -> int:
+        raise OSError(refusal, "no lease")
+
+    path = tmp_path / "a.tar"
+    path.write_bytes(b"x")
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+
+    with path.open("r+b") as ours:
+        assert not is_being_written(ours.fileno(), tmp_path)
