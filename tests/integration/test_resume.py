@@ -452,3 +452,28 @@ def test_an_interrupted_run_says_what_is_left(box: Sandbox, server: FaultServer)
     assert (state["done"], state["partial"], state["failed"], state["pending"]) == (0, 1, 0, 0)
     assert state["running"] is False
     assert state["files"][0]["bytes"] == CUT
+
+
+def test_what_an_orphan_brought_behind_an_unseen_head_is_not_kept(
+    box: Sandbox, server: FaultServer
+) -> None:
+    """Killed between request and head: the orphan gets another version, equal where it is
+    compared, and the next run the old one again.
+    """
+    new = bytearray(OLD)
+    new[CUT + 100 : CUT + 200] = bytes(100)
+    gate = threading.Event()
+    old, other = (
+        file(OLD, etag='"old"', modified=EARLIER),
+        file(bytes(new), etag='"new"', modified=LATER, gate=gate),
+    )
+    route = server.serve("/a.tar", old.cut_at(CUT), other.cut_at(CUT + 500), old)
+    with box.start_get(route.url) as run:
+        wait_until(lambda: len(route.requests) == 2, 10, "the second request")
+        kill(run)
+        gate.set()
+        wait_until(lambda: not box.wgets(), 10, "the orphan has ended")
+
+    box.get(route.url)
+
+    assert box.files() == {"a.tar": OLD}
