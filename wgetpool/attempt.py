@@ -263,6 +263,8 @@ class _Attempt:
         finding = self._judge(reply.head)
         length = self.part.length()
         came = max(length - self.offset, 0)
+        if not came and wget.is_refused_range(reply):
+            finding = Finding.DIFFERS
         if finding is Finding.FITS and reply.head is not None:
             if self._is_whole(length, reply, ending):
                 return self._check(length, reply.head, came)

@@ -238,6 +238,14 @@ def read_reply(log: bytes, exit_code: int) -> Reply:
     )
 
 
+def is_refused_range(reply: Reply) -> bool:
+    """Whether wget left a range alone that it cannot place: one of a file of unknown size
+    (`bytes 5-9/*`), which it takes for none.
+    """
+    head = reply.head
+    return head is not None and head.status == 206 and head.remote.size is None
+
+
 def _trouble(text: str, exit_code: int) -> Trouble:
     if exit_code < 0:
         return Trouble.KILLED

@@ -342,6 +342,18 @@ def test_zeros_without_a_past_prove_nothing(box: Sandbox, server: FaultServer) -
     assert box.files() == {"a.tar": data}
 
 
+def test_a_range_of_a_file_of_unknown_size_costs_a_fetch(box: Sandbox, server: FaultServer) -> None:
+    """wget does not take it; asked from the start, the server tells its size."""
+    odd = file(DATA, content_range=f"Content-Range: bytes {len(HEAD) - OVERLAP}-{len(DATA) - 1}/*")
+    route = server.serve("/a.tar", odd.but(start_at=len(HEAD) - OVERLAP))
+    box.dir.mkdir()
+    box.part("a.tar").write_bytes(HEAD)
+
+    box.get(route.url)
+
+    assert box.files() == {"a.tar": DATA}
+
+
 def test_a_size_once_told_is_not_forgotten(box: Sandbox, server: FaultServer) -> None:
     """A server that then ignores ranges, tells no length and cuts has not sent the file."""
     torn = file(DATA, ranges=False, framing="close").cut_at(700_000)
