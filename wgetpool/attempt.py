@@ -35,7 +35,8 @@ from wgetpool.part import Part, claim
 from wgetpool.store import Store
 
 TICK = 1.0  # seconds between two looks at a running wget
-EARLY_TICK = 0.1  # until the head is there: a part whose validators nobody has seen has no past
+EARLY_TICK = 0.1  # until the head is there
+CUT_TICK = 0.02  # at first, when a part is continued
 EARLY = 2.0  # seconds for which that is worth a closer look
 SYNC_INTERVAL = 10.0  # seconds: what is newer may be lost when the machine goes down
 MOST_AT_ONCE = 1 << 28  # bytes whose digests are taken between two looks
@@ -213,9 +214,9 @@ class _Attempt:
         """Waits for the child's end, and ends it as soon as it brings nothing of use."""
         limits = self.order.limits
         meter = policy.Meter(limits, now=self.started_at, length=self.offset)
-        now, head = self.started_at, None
+        now, accepted = self.started_at, False
         sync_at = now + SYNC_INTERVAL
-        while not child.wait(self._tick(now, head), stop=self.stop):
+        while not child.wait(self._tick(now, accepted=accepted), stop=self.stop):
             now = self.clock.now()
             if self.stop.is_set():
                 return Ending.STOPPED
@@ -225,6 +226,7 @@ class _Attempt:
                 return Ending.CUT_SHORT
             if head is not None and finding is Finding.FITS:
                 self.part.accept(head.remote, self.entry.url.path)
+                accepted = True
                 self._follow()
                 if now >= sync_at:
                     self.part.sync()
@@ -240,8 +242,14 @@ class _Attempt:
         end = min(self.part.length() - policy.OVERLAP, self.digests.position + MOST_AT_ONCE)
         self.digests.follow(self.part.descriptor, end, stop=self.stop)
 
-    def _tick(self, now: float, head: Head | None) -> float:
-        return EARLY_TICK if head is None and now - self.started_at < EARLY else TICK
+    def _tick(self, now: float, *, accepted: bool) -> float:
+        """A closer look, for a while, until the part is accepted: when we are killed before that,
+        nobody has seen the head, and what comes behind a cut is lost.
+        """
+        age = now - self.started_at
+        if accepted or age >= EARLY:
+            return TICK
+        return CUT_TICK if self.offset and age < EARLY_TICK else EARLY_TICK
 
     def _judge(self, head: Head | None) -> Finding:
         if self.part.record.cut is None and self.offset:

@@ -289,7 +289,7 @@ def test_bytes_that_differ_end_the_attempt_within_a_tick(stage: Stage) -> None:
     outcome = stage.fetch(slow)
 
     assert (outcome.ending, outcome.finding) == (Ending.CUT_SHORT, Finding.DIFFERS)
-    assert outcome.seconds < EARLY_TICK + TICK + 0.01  # a look at the head, one at the bytes
+    assert outcome.seconds < 0.7  # the first bytes came after half a second
     assert stage.launcher.children[0].rows_left > 400
     assert stage.bytes == DATA[:HALF]
 
@@ -302,7 +302,7 @@ def test_a_range_that_is_ignored_ends_the_attempt_within_a_tick(stage: Stage) ->
     outcome = stage.fetch(ignored)
 
     assert (outcome.ending, outcome.finding) == (Ending.CUT_SHORT, Finding.RANGE_IGNORED)
-    assert outcome.seconds < EARLY_TICK + 0.01
+    assert outcome.seconds < 0.03
     assert stage.launcher.children[0].closed
     assert stage.launcher.children[0].rows_left == 1
     assert outcome.failure is not None
@@ -444,11 +444,11 @@ def test_a_head_is_looked_for_closely_and_what_follows_is_not(stage: Stage) -> N
     )
 
     waits = stage.launcher.children[0].waits
-    early = waits.count(EARLY_TICK)
+    early = len(waits) - waits.count(TICK)
     assert seen == [True]
-    assert 6 <= early <= 7
     assert waits[early:] == [TICK] * len(waits[early:])
-    assert sum(waits) <= 5 + EARLY_TICK + TICK
+    assert 0.55 <= sum(waits[:early]) <= 0.75
+    assert early <= 15
 
 
 def test_a_head_that_does_not_come_is_not_looked_for_closely_for_ever(stage: Stage) -> None:
@@ -456,8 +456,9 @@ def test_a_head_that_does_not_come_is_not_looked_for_closely_for_ever(stage: Sta
     stage.fetch(Script([Row(30, log=head_200(SIZE)), Row(30, DATA)]))
 
     waits = stage.launcher.children[0].waits
-    early = [wait for wait in waits if wait == EARLY_TICK]
+    early = [wait for wait in waits if wait != TICK]
     assert waits == early + [TICK] * (len(waits) - len(early))
+    assert set(early) == {EARLY_TICK}
     assert sum(early) == pytest.approx(EARLY, abs=EARLY_TICK)
 
 
