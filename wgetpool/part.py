@@ -25,7 +25,7 @@ from types import TracebackType
 from wgetpool.locks import try_lock
 from wgetpool.model import FileId, RemoteFile, WholePart
 from wgetpool.policy import OVERLAP, are_uniform
-from wgetpool.store import Store, boot_id, booted_at, sync_folder
+from wgetpool.store import Store, boot_id, booted_at, length_of, sync_folder
 
 UNRECORDED = 1 << 28  # bytes that may come before a part has a record, at the very most
 WORTH_A_SYNC = 1 << 20  # bytes that are new in a part
@@ -172,13 +172,11 @@ class Part:
         """
         if self._is_of_an_earlier_boot():
             os.ftruncate(self.descriptor, 0)
-        elif self.record.boot not in {"", boot_id()}:
-            self.put_back()
+        self.put_back()
+        if self.record.boot not in {"", boot_id()}:
             if self.length() > self.record.synced:
                 os.ftruncate(self.descriptor, self.record.synced)
             self._save(replace(self.record, boot=boot_id()), durable=True)
-        else:
-            self.put_back()
 
     def _is_of_an_earlier_boot(self) -> bool:
         """Whether this may be a part of our own that the machine went down with before it had a
@@ -330,15 +328,11 @@ def peek(store: Store, name: str, *, want_size: bool) -> tuple[int, int | None]:
     """A part's length now, and the size that the server told, from its record. For onlookers: takes
     no claim.
     """
-    try:
-        length = store.part(name).stat().st_size
-    except OSError:
-        length = 0
     size = None
     if want_size:
         with suppress(OSError, *_UNREADABLE):
             size = _load_record(store.record(name), name).remote.size
-    return length, size
+    return length_of(store.part(name)), size
 
 
 def publish(

@@ -325,9 +325,8 @@ class Scheduler:
             else policy.next_approach(job.approach, outcome.finding)
         )
         if outcome.finding is Finding.FOREIGN and job.barren == self.settings.retry.tries - 1:
-            job.approach = (
-                Approach.RESTART
-            )  # it was shortened after all, or the page is there to stay
+            # It was shortened after all, or the page is there to stay.
+            job.approach = Approach.RESTART
         wait = self._wait(job, outcome, failure)
         self._emit(
             AttemptFailed(

@@ -17,7 +17,7 @@ from wgetpool.ledger import LedgerError, read_all
 from wgetpool.model import Entry, FileRecord, Settings
 from wgetpool.part import peek
 from wgetpool.publish import Presence, survey_read_only
-from wgetpool.store import Store
+from wgetpool.store import Store, length_of
 from wgetpool.words import count, format_size, printable
 
 STATES = ("done", "partial", "failed", "pending")
@@ -140,7 +140,7 @@ def _file_status(store: Store, record: FileRecord) -> FileStatus:
     state = "pending" if record.state == "publishing" else record.state
     size, reason = record.size, record.reason
     if state == "done":
-        here = _length(store.final(record.name))  # 0 where it was moved on
+        here = length_of(store.final(record.name))  # 0 where it was moved on
         if here and here != size:
             state, reason = "pending", f"it has {here:,} bytes, {size or 0:,} were fetched"
     else:
@@ -156,13 +156,6 @@ def _file_status(store: Store, record: FileRecord) -> FileStatus:
         reason=reason,
         proof=record.proof,
     )
-
-
-def _length(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
 
 
 def _as_object(files: list[FileStatus], *, running: bool) -> dict[str, object]:

@@ -213,6 +213,14 @@ def _start_of(pid: str) -> str:
     return "" if state in {"Z", "X"} else fields[18]
 
 
+def length_of(path: Path) -> int:
+    """In bytes; 0 where there is no file, or none that can be looked at."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def sync_folder(folder: Path) -> None:
     """Makes renames in the folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
