@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while the rest is loaded
@@ -19,7 +20,12 @@ def main() -> None:
     gc.disable()  # what is loaded now stays; a run has it collect again
     from wgetpool.cli import run  # noqa: PLC0415
 
-    sys.exit(run())
+    code = run()
+    if threading.active_count() > 1:  # threads that hang on a disk: the exit would wait for them
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _open_closed_streams() -> None:

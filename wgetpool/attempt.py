@@ -8,6 +8,7 @@ attempt.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from wgetpool import policy, process, proof, wget
@@ -27,6 +28,7 @@ from wgetpool.model import (
     Outcome,
     RemoteFile,
     Reply,
+    Sight,
     StopFlag,
     WholePart,
     Worth,
@@ -78,7 +80,7 @@ def fetch(
     except OSError as error:
         return Outcome(
             name=order.entry.name,
-            ending=Ending.NOT_STARTED,
+            ending=Ending.SHORT if policy.is_shortage(error) else Ending.NOT_STARTED,
             seconds=clock.now() - started_at,
             failure=policy.classify_os_error(error),
         )
@@ -97,7 +99,7 @@ def _claim(store: Store, name: str, stop: StopFlag) -> Part | None:
     if part := claim(store, name):
         return part
     dead = store.dead_runs()
-    return claim(store, name) if dead and process.end_orphans(frozenset(dead)) else None
+    return claim(store, name) if dead and process.end_orphans(frozenset(dead), name) else None
 
 
 def _is_new(final: Path, order: AttemptOrder) -> bool:
@@ -106,6 +108,27 @@ def _is_new(final: Path, order: AttemptOrder) -> bool:
         return FileId.of(final.lstat()) != order.replaces
     except FileNotFoundError:
         return False
+
+
+@dataclass(slots=True)
+class _Quiet:
+    """What a wget was seen to do since its part last grew. One whose part grows is let alone."""
+
+    length: int
+    read: int | None = None  # when the quiet began
+    last: Sight | None = None
+
+    def watch(self, length: int, child: Handle) -> None:
+        if length != self.length:
+            self.length, self.read, self.last = length, None, None
+            return
+        self.last = child.look()
+        self.read = self.last.read if self.read is None else self.read
+
+    @property
+    def swallowed(self) -> int:
+        """Bytes that it has read meanwhile, as far as that is told."""
+        return max((self.last.read or 0) - (self.read or 0), 0) if self.last and self.read else 0
 
 
 class _Attempt:
@@ -149,7 +172,7 @@ class _Attempt:
         except FileNotFoundError:  # moved away meanwhile
             return None
         if found.failure is not None:
-            return self._outcome(Ending.EXITED, failure=found.failure)
+            return self._outcome(found.ending, failure=found.failure)
         if found.worth is None:
             return self._outcome(Ending.STOPPED)
         if found.worth is Worth.WHOLE and found.verdict is not None:
@@ -183,6 +206,8 @@ class _Attempt:
             self.before, approach=approach, listed_size=self.entry.size
         )
         self.digests = self._take_digests()
+        self.meter = policy.Meter(self.order.limits, now=self.started_at, length=self.offset)
+        self.quiet = _Quiet(self.offset)
         self.part.cut_at(self.offset)
         command = wget.command(
             self.order.wget,
@@ -190,17 +215,20 @@ class _Attempt:
             self.part.path,
             timeout=self.order.limits.timeout,
             environment=environment,
+            mark=self.entry.name,
             lock=self.part.descriptor,
         )
         try:
             child = launch(command)
         except OSError as error:
             self.part.put_back()
-            return self._outcome(Ending.NOT_STARTED, failure=policy.launch_failure(error))
+            return self._outcome(Ending.SHORT, failure=policy.launch_failure(error))
         try:
             ending = self._watch(child)
         finally:
             exit_code, log = child.close()
+        if exit_code is None:  # it may still write to the part, and holds its lock
+            return self._outcome(Ending.STUCK, failure=policy.STUCK)
         return self._conclude(ending, wget.read_reply(log, exit_code))
 
     # ------------------------------------------------------------ while it runs
@@ -213,7 +241,7 @@ class _Attempt:
     def _watch(self, child: Handle) -> Ending:
         """Waits for the child's end, and ends it as soon as it brings nothing of use."""
         limits = self.order.limits
-        meter = policy.Meter(limits, now=self.started_at, length=self.offset)
+        meter, quiet = self.meter, self.quiet
         now, accepted = self.started_at, False
         sync_at = now + SYNC_INTERVAL
         while not child.wait(self._tick(now, accepted=accepted), stop=self.stop):
@@ -233,7 +261,10 @@ class _Attempt:
                     sync_at = self.clock.now() + SYNC_INTERVAL
             if 0 < limits.attempt_timeout <= now - self.started_at:
                 return Ending.TIMED_OUT
-            if meter.stalled(now=now, length=self.part.length()):
+            length = self.part.length()
+            quiet.watch(length, child)
+            if meter.stalled(now=now, length=length):
+                quiet.last = child.look(link=head is None)
                 return Ending.STALLED
         return Ending.EXITED
 
@@ -293,6 +324,9 @@ class _Attempt:
             finding=finding,
             after=self.part.length(),
             now=self.clock.wall(),
+            received=self.meter.growth,
+            sight=self.quiet.last,
+            swallowed=self.quiet.swallowed,
         )
         failure = policy.classify(reply, circumstances)
         return self._outcome(ending, finding=finding, received=came, failure=failure)

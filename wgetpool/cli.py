@@ -26,7 +26,9 @@ from wgetpool.errors import ExitCode, MachineError, SourceError, WgetpoolError
 
 if TYPE_CHECKING:
     from wgetpool.model import Entry, Settings
+    from wgetpool.pool import Pool
 
+OUTPUT_PATIENCE = 3.0  # seconds that a write may take after a signal
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 app = typer.Typer(
@@ -291,12 +293,14 @@ def get(
     """Fetch every file that the sources name into DIR; the same command again goes on where it
     was.
     """
-    from wgetpool import process
+    # The run's as well: later, an exception by a signal could be lost in an import.
+    from wgetpool import pool, process  # noqa: F401
     from wgetpool.model import Checks, Limits, RetryPolicy, Settings
     from wgetpool.wget import find_wget
 
     entries = _choose(sources, select, select_from, exclude, order, start, end, shard)
     entries = _attach(entries, checksums)
+    _on_signals(_exit_in_order)  # a child is asked for its version
     settings = Settings(
         directory=output.absolute(),
         wget=find_wget(wget, output_of=process.output_of),
@@ -454,6 +458,7 @@ def _run(settings: Settings, entries: list[Entry], *, json: bool, quiet: bool) -
         directory=str(settings.directory),
     )
     _keep_to_ourselves()
+    pool = None
     try:
         pool = Pool(settings, entries, reporter=reporter)
         # What has been loaded stays: the collector need not look at it again and again.
@@ -461,22 +466,21 @@ def _run(settings: Settings, entries: list[Entry], *, json: bool, quiet: bool) -
         gc.enable()
         # Our threads run for microseconds: taking turns sooner only costs.
         sys.setswitchinterval(0.1)
-        _on_signals(pool.interrupt)
+        _on_signals_of_a_run(pool)
         finished = pool.run()
     except Exception as error:
         if isinstance(error, WgetpoolError | OSError):
             raise
         raise MachineError(_write_traceback(settings.directory)) from error
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        _on_signals(_exit_in_order)
+        if pool is not None and pool.muted:
+            _mute()
         try:
             reporter.close()
         except OSError:
             _mute()
-    if pool.muted:
-        _mute()
-    if pool.abandoned:
-        sys.stdout.flush()
-        os._exit(finished.exit_code)  # threads may hang on a disk; children are gone
     return finished.exit_code
 
 
@@ -522,6 +526,21 @@ def _on_signals(handle: Callable[[int], None]) -> None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+def _on_signals_of_a_run(pool: Pool) -> None:
+    """One that ends a run also winds a clock: the main thread may hang in a write that nobody
+    takes, and would never hear of it.
+    """
+
+    def interrupt(number: int) -> None:
+        pool.interrupt(number)
+        signal.setitimer(signal.ITIMER_REAL, OUTPUT_PATIENCE, 1.0)
+
+    _on_signals(interrupt)
+    signal.signal(signal.SIGALRM, lambda *_: pool.nudge())
+    if signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:  # a shell without job control: ignored
+        signal.signal(signal.SIGTSTP, lambda number, _: pool.interrupt(number))
 
 
 def _exit_at_once(number: int) -> None:

@@ -48,6 +48,7 @@ class Examination:
     found: FileId
     remote: RemoteFile = field(default_factory=RemoteFile)
     received: int = 0
+    ending: Ending = Ending.EXITED
     worth: Worth | None = None
     verdict: proof.Verdict | None = None
     failure: Failure | None = None
@@ -86,16 +87,20 @@ def examine(
             into,
             timeout=order.limits.timeout,
             environment=environment,
+            mark=order.entry.name,
             lock=lock,
         )
         try:
             child = launch(command)
         except OSError as error:
-            return Examination(found=look.found, failure=policy.launch_failure(error))
+            failure = policy.launch_failure(error)
+            return Examination(found=look.found, ending=Ending.SHORT, failure=failure)
         try:
             ending = look.watch(child)
         finally:
             exit_code, log = child.close()
+        if exit_code is None:
+            return Examination(found=look.found, ending=Ending.STUCK, failure=policy.STUCK)
         if ending is Ending.STOPPED:
             return Examination(found=look.found)
         return look.conclude(final, ending, wget.read_reply(log, exit_code))
@@ -182,10 +187,10 @@ class _Look:
         )
 
     def demand_quiet(self, final: Path) -> None:
-        """Raises BlockingIOError while somebody writes to the file."""
+        """Raises OSError (EBUSY) while somebody writes to the file."""
         changed = FileId.of(os.fstat(self.descriptor)) != self.found
         if changed or is_being_written(self.descriptor, self.folder):
-            raise BlockingIOError(errno.EAGAIN, "somebody is writing to it", str(final))
+            raise OSError(errno.EBUSY, "somebody is writing to it", str(final))
 
 
 def _other(

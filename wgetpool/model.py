@@ -190,15 +190,54 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A process to start. `stdin` holds a secret; `env` is its whole environment, a
-    `NAME=value` each; `keep_open` is inherited; `stdout` is a descriptor, where it is not the log.
+    """A process to start. `stdin` holds a secret; `env` is its environment, a `NAME=value` each, to
+    which `mark` is added: the file that it works for. `keep_open` is inherited; `stdout` is a
+    descriptor, where it is not the log.
     """
 
     argv: tuple[str, ...]
     stdin: bytes = field(default=b"", repr=False)
     env: tuple[bytes, ...] = field(repr=False)
+    mark: str = ""
     keep_open: int | None = None
     stdout: int | None = None
+
+
+class Link(Enum):
+    """How far a process has come with its connection."""
+
+    NONE = auto()  # it has no TCP socket: the server's name is not resolved yet
+    CONNECTING = auto()
+    CONNECTED = auto()
+
+
+class ProcessState(Enum):
+    """What a process is doing."""
+
+    ALIVE = auto()
+    STOPPED = auto()  # by SIGSTOP, or by a debugger
+    BLOCKED = auto()  # state D: the disk does not answer
+    ENDED = auto()  # a zombie, or gone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What the system tells of a process: its state, the bytes that it has read so far, from
+    anything (None: not told), and how far its connection is (None: not looked at).
+    """
+
+    state: ProcessState
+    read: int | None = None
+    link: Link | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orphan:
+    """A process that a dead run left behind. `part` is the file that it works for."""
+
+    pid: int
+    run: str
+    part: str
 
 
 class Approach(Enum):
@@ -239,6 +278,8 @@ class Ending(Enum):
     CUT_SHORT = auto()  # ended by us: its answer was of no use for the part
     STOPPED = auto()  # ended by us: the run stops
     NOT_STARTED = auto()
+    SHORT = auto()  # not started: the machine gives no more for now, or there is no wget
+    STUCK = auto()  # state D: not even SIGKILL has ended it, and it holds the part still
     ELSEWHERE = auto()  # another live run holds the part
 
 
@@ -475,6 +516,20 @@ class Stopping(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Paused(Event):
+    """The run and its wgets are stopped (Ctrl-Z)."""
+
+    event: ClassVar[str] = "paused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed(Event):
+    """And go on (`fg`)."""
+
+    event: ClassVar[str] = "resumed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished(Event):
     """`bytes` is what came over the line in this run, `left` the files that are neither whole nor
     failed.
@@ -566,18 +621,22 @@ class FileRecord:
 
 
 class Clock(Protocol):
-    """Time. `now` is monotonic seconds, for durations and deadlines; `wall` is for people and
-    servers.
+    """Time. `now` is monotonic seconds, for durations and deadlines, without those between `stop`
+    and `go_on`; `wall` is for people and servers.
     """
 
     def now(self) -> float: ...
+
+    def stop(self) -> None: ...
+
+    def go_on(self) -> None: ...
 
     def wall(self) -> datetime: ...
 
 
 class Handle(Protocol):
     """A running child, in the hands of the one thread that started it. `close` ends it and tells
-    exit code and log.
+    exit code and log; no code: it could not be ended.
     """
 
     @property
@@ -587,7 +646,9 @@ class Handle(Protocol):
 
     def read_log(self) -> bytes: ...
 
-    def close(self) -> tuple[int, bytes]: ...
+    def look(self, *, link: bool = False) -> Sight: ...
+
+    def close(self) -> tuple[int | None, bytes]: ...
 
 
 class Launcher(Protocol):

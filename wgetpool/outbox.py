@@ -16,8 +16,8 @@ GROUP_WAIT = 1.0  # seconds that a small file waits for company, and a record fo
 class Outbox:
     """Holds what came until it is worth a group: full, large, or old."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, *, group: int = GROUP) -> None:
+        self._clock, self._group = clock, group
         self._parts: list[WholePart] = []
         self._bytes = 0
         self._records: list[FileRecord] = []
@@ -40,13 +40,13 @@ class Outbox:
         """Seconds until what is here has waited long enough; None when there is nothing."""
         if self._due_at is None:
             return None
-        if len(self._parts) >= GROUP or self._bytes >= GROUP_BYTES:
+        if len(self._parts) >= self._group or self._bytes >= GROUP_BYTES:
             return 0.0
         return max(self._due_at - self._clock.now(), 0.0)
 
     def take(self) -> tuple[list[WholePart], list[FileRecord]]:
         """The next group and all records. More parts than a group may have are due at once."""
-        group, self._parts = self._parts[:GROUP], self._parts[GROUP:]
+        group, self._parts = self._parts[: self._group], self._parts[self._group :]
         records, self._records = self._records, []
         self._bytes = sum(whole.size for whole in self._parts)
         self._due_at = self._clock.now() if self._parts else None

@@ -22,9 +22,12 @@ from wgetpool.model import (
     Finding,
     Head,
     Limits,
+    Link,
+    ProcessState,
     RemoteFile,
     Reply,
     RetryPolicy,
+    Sight,
     Trouble,
     Url,
     Worth,
@@ -204,6 +207,11 @@ class Meter:
         self._limits = limits
         self._samples: deque[tuple[float, int]] = deque([(now, length)])
 
+    @property
+    def growth(self) -> int:
+        """Bytes that the part grew by over the samples that are kept."""
+        return self._samples[-1][1] - self._samples[0][1]
+
     def stalled(self, *, now: float, length: int) -> bool:
         """Takes a sample. After a gap in the samples (the program or the machine stood still) it
         counts anew.
@@ -228,23 +236,33 @@ class Meter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """What `classify` needs beside the reply. `after` is what the part has."""
+    """What `classify` needs beside the reply. `after` is what the part has, `received` what came of
+    late (the last stall time); `sight` is the last of a
+    wget that stalled, and `swallowed` what it has read since it last wrote.
+    """
 
     order: AttemptOrder
     ending: Ending
     finding: Finding
     after: int
     now: datetime
+    received: int = 0
+    sight: Sight | None = None
+    swallowed: int = 0
+
+
+STUCK = Failure(
+    kind=FailureClass.TRANSIENT,
+    reason="wget is blocked on the disk (state D), and cannot be ended",
+)
 
 
 def launch_failure(error: OSError) -> Failure:
-    """A wget that cannot be started is this machine's trouble, unless something is scarce for
-    now.
-    """
+    """A wget that cannot be started may be there again soon: while it is upgraded, say."""
     failure = classify_os_error(error)
-    if failure.kind is FailureClass.PERMANENT:
-        return Failure(kind=FailureClass.LOCAL, reason=f"wget cannot be started: {failure.reason}")
-    return failure
+    if is_shortage(error):
+        return failure
+    return Failure(kind=FailureClass.TRANSIENT, reason=f"wget cannot be started: {failure.reason}")
 
 
 def classify(reply: Reply, about: Circumstances) -> Failure:
@@ -252,7 +270,7 @@ def classify(reply: Reply, about: Circumstances) -> Failure:
     kind = FailureClass.TRANSIENT
     match about.ending:
         case Ending.STALLED:
-            return Failure(kind=kind, reason=_stall_reason(about.order.limits))
+            return Failure(kind=kind, reason=f"stalled: {_stall_cause(reply, about)}")
         case Ending.TIMED_OUT:
             seconds = about.order.limits.attempt_timeout
             return Failure(kind=kind, reason=f"not done within {seconds:g} s (--attempt-timeout)")
@@ -282,10 +300,34 @@ _FINDING_REASONS = {
 }
 
 
-def _stall_reason(limits: Limits) -> str:
-    if limits.min_rate:
-        return f"stalled: under {limits.min_rate} bytes/s for {limits.stall_timeout:g} s"
-    return f"stalled: no new byte for {limits.stall_timeout:g} s"
+def _stall_cause(reply: Reply, about: Circumstances) -> str:
+    """The process tells more than the line, and how far the connection is more than how long it
+    was quiet.
+    """
+    sight, limits = about.sight or Sight(state=ProcessState.ALIVE), about.order.limits
+    within = f"{limits.stall_timeout:g} s"
+    if cause := _STATE_CAUSES.get(sight.state):
+        return cause
+    if reply.head is None:
+        cause = _LINK_CAUSES.get(sight.link, "no answer") if sight.link else "no answer"
+        return f"{cause} within {within}"
+    if about.swallowed >= OVERLAP:
+        return f"wget reads, but has written nothing for {within}"
+    if about.received and limits.min_rate:
+        return f"less than --min-rate {limits.min_rate} bytes/s over {within}"
+    return f"no new byte for {within}"
+
+
+_STATE_CAUSES = {
+    ProcessState.STOPPED: "wget is stopped (SIGSTOP)",
+    ProcessState.BLOCKED: "wget is blocked on the disk (state D)",
+    ProcessState.ENDED: "wget is a zombie",
+}
+_LINK_CAUSES = {
+    Link.NONE: "the name service does not answer",
+    Link.CONNECTING: "no connection to the server",
+    Link.CONNECTED: "no answer to the request",
+}
 
 
 def _classify_status(head: Head, about: Circumstances) -> Failure:
@@ -320,13 +362,23 @@ _TROUBLE_KINDS = {
 }
 
 
+_SIGNAL_HINTS = {
+    "SIGKILL": " (by hand, or by the kernel when memory was short: dmesg tells)",
+    "SIGXFSZ": " (the file is larger than ulimit -f allows)",
+    "SIGXCPU": " (ulimit -t)",
+}
+
+
 def _classify_silence(reply: Reply, about: Circumstances) -> Failure:
     """No error status: the answer was good but not whole, or there was none (after a redirect)."""
     kind = _TROUBLE_KINDS.get(reply.trouble, FailureClass.TRANSIENT)
     status = reply.head.status if reply.head else None
     told = (reply.head.remote.size if reply.head else None) or about.order.entry.size
+    if reply.detail == "SIGXFSZ":
+        kind = FailureClass.PERMANENT  # others may be small enough
     if reply.trouble is not Trouble.NONE:
-        reason = str(reply.trouble) + (f": {reply.detail}" if reply.detail else "")
+        hint = _SIGNAL_HINTS.get(reply.detail, "")
+        reason = str(reply.trouble) + (f": {reply.detail}{hint}" if reply.detail else "")
         if status is not None and told is not None:
             reason += f" ({about.after:,} of {told:,} bytes are here)"
     elif reply.head is None or reply.head.status >= 300:
@@ -343,7 +395,18 @@ _LOCAL_ERRORS = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ENOLCK}
     | {errno.EOPNOTSUPP, errno.ESTALE}
 )
-_SCARCE_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
+_FOR_NOW = frozenset({errno.EBUSY, errno.EINTR, errno.ETXTBSY})
+_SCARCE_ERRORS = {
+    errno.EMFILE: "this process may open no more files (ulimit -n)",
+    errno.ENFILE: "the machine opens no more files (fs.file-max)",
+    errno.EAGAIN: "the system starts no more processes for this user (ulimit -u)",
+    errno.ENOMEM: "the machine has no memory left for another process",
+}
+
+
+def is_shortage(error: OSError) -> bool:
+    """Whether it is no fault of the file's: the machine gives no more, for now."""
+    return error.errno in _SCARCE_ERRORS
 
 
 def classify_os_error(error: OSError) -> Failure:
@@ -353,10 +416,11 @@ def classify_os_error(error: OSError) -> Failure:
     kind = FailureClass.PERMANENT
     if error.errno in _LOCAL_ERRORS:
         kind = FailureClass.LOCAL
-    elif error.errno in _SCARCE_ERRORS:
+    elif error.errno in _FOR_NOW or is_shortage(error):
         kind = FailureClass.TRANSIENT
     where = f" ({error.filename})" if error.filename else ""
-    return Failure(kind=kind, reason=f"{error.strerror or error}{where}")
+    reason = _SCARCE_ERRORS.get(error.errno or 0) or f"{error.strerror or error}{where}"
+    return Failure(kind=kind, reason=reason)
 
 
 def read_retry_after(text: str | None, *, now: datetime) -> float | None:

@@ -14,11 +14,13 @@ import random
 import signal
 import uuid
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
+from dataclasses import replace
 from typing import Any
 
 from wgetpool import process, proof, wget
 from wgetpool.attempt import fetch
+from wgetpool.crew import Crew, recruit
 from wgetpool.errors import ExitCode, MachineError
 from wgetpool.model import (
     AttemptOrder,
@@ -30,8 +32,11 @@ from wgetpool.model import (
     FileFailed,
     FileRecord,
     Inbox,
+    Orphan,
     Outcome,
+    Paused,
     Reporter,
+    Resumed,
     RunFinished,
     RunStarted,
     Settings,
@@ -47,12 +52,17 @@ from wgetpool.store import RunLock, Store
 from wgetpool.words import count
 
 SURVEY_CHUNK = 500  # entries looked up at a time
-CROWD = 2 * GROUP  # files that wait to be published: each holds a descriptor
+PATIENCE = 15.0  # seconds until threads that do not come to their end are left behind
+AT_ONCE = 0.5  # and after a second Ctrl-C
+
+
+class OutputStuckError(OSError):
+    """Raised by a signal handler out of a write that nobody takes."""
 
 
 class Pool:
-    """One run. `interrupt` may be called from a signal handler, everything else from the main
-    thread.
+    """One run. `interrupt` and `nudge` may be called from a signal handler, everything else from
+    the main thread.
     """
 
     def __init__(
@@ -63,22 +73,25 @@ class Pool:
         reporter: Reporter,
         clock: Clock | None = None,
         jitter: random.Random | None = None,
-        workers: Executor | None = None,
+        crew: Crew | None = None,
         inbox: Inbox | None = None,
     ) -> None:
-        self._settings, self._reporter = settings, reporter
-        self._entries = entries
-        self._next = 0  # the entry that the survey has come to
+        wanted = max(min(settings.workers, len(entries)), 1)
+        self._crew = crew or recruit(wanted)
+        if self._crew.size < wanted:
+            settings = replace(settings, workers=self._crew.size)
+        self._settings = settings
+        self._complaints = list(self._crew.complaints)
         self._clock: Clock = clock or process.SystemClock()
+        self._inbox: Inbox = inbox or queue.SimpleQueue()
+        self._reporter, self._entries = reporter, entries
+        self._next = 0  # the entry that the survey has come to
         self._store = Store(settings.directory, settings.locking)
         self._run = uuid.uuid4().hex
         self._environment = process.marked_environment(self._run, wget.ENVIRONMENT)
+        self._children = process.Children()
         self._trails = proof.Trails()
         self._stop = process.StopSwitch()
-        self._inbox: Inbox = inbox or queue.SimpleQueue()
-        self._workers = workers or ThreadPoolExecutor(settings.workers, "fetch")
-        self._keeper = ThreadPoolExecutor(1, "keeper")
-        self._sampler = ThreadPoolExecutor(1, "sampler")
         self._scheduler = Scheduler(
             settings,
             len(entries),
@@ -89,14 +102,18 @@ class Pool:
         self._lock: RunLock | None = None
         self._publisher: Publisher | None = None
         self._keeping = 0  # jobs that the keeper has
+        self._busy = 0  # jobs that anybody has
         self._gone = 0
-        self._outbox = Outbox(self._clock)
+        self._outbox = Outbox(self._clock, group=min(GROUP, max(self._crew.crowd // 2, 1)))
         self._claims: set[int] = set()  # of whole parts, on their way from worker to keeper
         self._started_at = self._clock.now()
         self._sample_at = self._started_at + (reporter.progress_interval or 0.0)
         self._sampling = False
         self._signals: list[int] = []
+        self._give_up_at: float | None = None
+        self._telling = self._ending = False
         self.muted = False
+        self.abandoned = False  # threads are left behind that hang, or that nobody waits for
 
     # ------------------------------------------------------------ the loop
 
@@ -104,12 +121,10 @@ class Pool:
         """A signal came: one `put`, since a handler may do no more."""
         self._inbox.put((self._on_signal, number))
 
-    @property
-    def abandoned(self) -> bool:
-        """Whether a second Ctrl-C ended the run at once: threads may still be busy, children are
-        not.
-        """
-        return signal.SIGINT in self._signals[1:]
+    def nudge(self) -> None:
+        """Some time after a signal: breaks off a write that nobody takes (a full pipe)."""
+        if self._telling:
+            raise OutputStuckError
 
     def run(self) -> RunFinished:
         """Fetches everything. Raises MachineError; whatever happens, no child of the run outlives
@@ -126,20 +141,12 @@ class Pool:
             self._scheduler.halt(Failure(kind=FailureClass.LOCAL, reason=str(error)))
             self._warn(str(error))
         finally:
-            self._stop.set()
-            self._workers.shutdown(cancel_futures=True)
-            for claim in self._claims:
-                os.close(claim)
-            if not self.abandoned:
-                self._keeper.submit(self._close)
-                self._keeper.shutdown()
-                self._sampler.shutdown()
-                self._stop.close()
+            self._end()
         return self._finish()
 
     def _is_finished(self) -> bool:
-        if self.abandoned:
-            return not self._scheduler.running
+        if self._give_up_at is not None and self._clock.now() >= self._give_up_at:
+            return True
         if self._keeping or not self._outbox.is_empty:
             return False
         halted = self._scheduler.halted is not None
@@ -149,11 +156,9 @@ class Pool:
         """Gives work to whoever is free."""
         scheduler = self._scheduler
         if self._publisher is not None:
-            crowded = scheduler.checking >= CROWD  # a slow disk holds up fetching
-            free = 0 if crowded else self._settings.workers - scheduler.running
-            while free > 0 and (order := scheduler.next_order()) is not None:
-                self._submit(self._workers, self._on_outcome, self._fetch, order)
-                free -= 1
+            # A slow disk holds up fetching.
+            while scheduler.checking < self._crew.crowd and (order := scheduler.next_order()):
+                self._submit(self._crew.workers, self._on_outcome, self._fetch, order)
             if entries := scheduler.due_elsewhere():
                 self._survey(entries)
             if not self._keeping and scheduler.ready <= self._settings.workers:
@@ -162,20 +167,25 @@ class Pool:
         self._sample_when_due()
 
     def _wait(self) -> None:
-        """Blocks until something arrives or is due, then takes all that has arrived."""
+        """Blocks until something arrives or is due, then takes it."""
         now = self._clock.now()
-        free = self._scheduler.running < self._settings.workers
-        dues = [self._scheduler.due_in(free=free)]
+        dues = [self._scheduler.due_in()]
         if not self._keeping:
             dues.append(self._outbox.due_in())
         if self._reporter.progress_interval is not None and not self._sampling:
             dues.append(self._sample_at - now)
-        timeout = min((due for due in dues if due is not None), default=None)
+        if self._give_up_at is not None:
+            dues.append(self._give_up_at - now)
+        self._take(min((due for due in dues if due is not None), default=None))
+
+    def _take(self, timeout: float | None) -> bool:
+        """Takes what arrives within so many seconds; returns whether anything did."""
         try:
             handle, argument = self._inbox.get(timeout=timeout and max(timeout, 0.0))
-            handle(argument)
         except queue.Empty:
-            pass
+            return False
+        handle(argument)
+        return True
 
     def _submit(
         self,
@@ -187,8 +197,14 @@ class Pool:
         """Has `work` done elsewhere, and `handle` called here with what it returns."""
 
         def arrive(future: Future[Any]) -> None:
-            self._inbox.put((lambda done: handle(done.result()), future))
+            self._inbox.put((on_arrival, future))
 
+        def on_arrival(done: Future[Any]) -> None:
+            self._busy -= 1
+            if not self._ending:
+                handle(done.result())
+
+        self._busy += 1
         executor.submit(work, *args).add_done_callback(arrive)
 
     # ------------------------------------------------------------ workers
@@ -200,12 +216,14 @@ class Pool:
             clock=self._clock,
             environment=self._environment,
             trails=self._trails,
+            launch=self._children,
         )
         if outcome.whole is not None:
             self._claims.add(outcome.whole.claim)
         return outcome
 
     def _on_outcome(self, outcome: Outcome) -> None:
+        self._children.reap()  # those that could not be ended, and have ended since
         whole = self._scheduler.take(outcome)
         if whole is not None:
             self._outbox.add_part(whole)
@@ -219,15 +237,15 @@ class Pool:
             self._keeping -= 1
             handle(result)
 
-        self._submit(self._keeper, done, work, *args)
+        self._submit(self._crew.keeper, done, work, *args)
 
-    def _open(self) -> tuple[RunLock, Publisher, int]:
+    def _open(self) -> tuple[RunLock, Publisher, list[Orphan]]:
         """Makes what the run needs in DIR, and ends the wgets that killed runs left behind."""
         self._store.make()
         if self._settings.locking:
             self._store.demand_locks()
         dead = self._store.dead_runs()
-        orphans = process.end_orphans(frozenset(dead)) if dead else 0
+        orphans = process.end_orphans(frozenset(dead)) if dead else []
         for run in dead:
             self._store.forget_run(run)
         lock = self._lock = self._store.lock_run(self._run)
@@ -240,7 +258,7 @@ class Pool:
         publisher.expect(self._entries)
         return lock, publisher, orphans
 
-    def _on_open(self, opened: tuple[RunLock, Publisher, int]) -> None:
+    def _on_open(self, opened: tuple[RunLock, Publisher, list[Orphan]]) -> None:
         self._lock, self._publisher, orphans = opened
         self._emit(
             RunStarted(
@@ -251,13 +269,18 @@ class Pool:
             )
         )
         if orphans:
-            self._warn(f"ended {count(orphans, 'wget')} that a killed run had left behind")
+            ended = count(len(orphans), "wget")
+            self._complaints.append(f"ended {ended} that a killed run had left behind")
         if self._publisher.warning:
-            self._warn(self._publisher.warning)
+            self._complaints.append(self._publisher.warning)
+        for complaint in self._complaints:
+            self._warn(complaint)
 
     def _close(self) -> None:
         if self._publisher is not None:
             self._publisher.close()
+        for claim in self._claims:
+            os.close(claim)
         if self._lock is not None:
             self._lock.release()
 
@@ -330,7 +353,9 @@ class Pool:
 
     def _emit(self, event: Event) -> None:
         try:
-            self._reporter.handle(event)
+            self._tell(event)
+        except OutputStuckError:
+            self.muted = True
         except OSError:
             if not self._signals:
                 raise
@@ -350,6 +375,14 @@ class Pool:
                 )
             )
 
+    def _tell(self, event: Event) -> None:
+        if not self.muted:
+            try:
+                self._telling = True
+                self._reporter.handle(event)
+            finally:
+                self._telling = False
+
     def _warn(self, message: str) -> None:
         self._emit(Warned(message=message))
 
@@ -359,7 +392,7 @@ class Pool:
             return
         self._sampling = True
         self._sample_at = now + interval
-        self._submit(self._sampler, self._on_sample, self._sample, self._scheduler.to_sample())
+        self._submit(self._crew.sampler, self._on_sample, self._sample, self._scheduler.to_sample())
 
     def _sample(self, wanted: list[tuple[str, bool]]) -> dict[str, tuple[int, int | None]]:
         return {name: peek(self._store, name, want_size=want) for name, want in wanted}
@@ -372,12 +405,69 @@ class Pool:
     # ------------------------------------------------------------ the end
 
     def _on_signal(self, number: int) -> None:
+        if number == signal.SIGTSTP:
+            self._pause()
+            return
         self._signals.append(number)
         if len(self._signals) == 1:
             name = signal.Signals(number).name
             self._scheduler.halt(Failure(kind=FailureClass.LOCAL, reason=name))
             self._stop.set()
+            self._give_up_at = self._clock.now() + PATIENCE
             self._emit(Stopping(reason=name))
+        elif number == signal.SIGINT:
+            self._children.kill(0)
+            self._give_up_at = self._clock.now() + AT_ONCE
+
+    @property
+    def _is_impatient(self) -> bool:
+        return signal.SIGINT in self._signals[1:]
+
+    def _pause(self) -> None:
+        """Stops the wgets, the clock and ourselves; returns when we go on."""
+        self._emit(Paused())
+        self._clock.stop()
+        self._children.stop()
+        process.stop_ourselves()
+        self._children.go_on()
+        self._clock.go_on()
+        self._emit(Resumed())
+
+    def _end(self) -> None:
+        """Ends all that is under way, and waits for it no longer than PATIENCE: a disk that does
+        not answer must not keep us. What such threads leave is what a crash leaves.
+        """
+        self._ending = True
+        self._stop.set()
+        crew = self._crew
+        crew.workers.shutdown(wait=False, cancel_futures=True)
+        patience = PATIENCE
+        if self._give_up_at is not None:
+            patience = max(self._give_up_at - self._clock.now(), 0.0)
+        closed = False
+        if self._all_arrive(patience):
+            self._submit(crew.keeper, lambda _: None, self._close)
+            closed = self._all_arrive(max(patience, AT_ONCE))
+        if closed:
+            for executor in (crew.keeper, crew.sampler, crew.workers):
+                executor.shutdown()
+            self._stop.close()
+            return
+        self.abandoned = True
+        if stuck := self._children.kill(AT_ONCE):
+            blocked = "blocked on the disk (state D): nothing ends them before it answers"
+            self._warn(f"{count(stuck, 'wget')} {blocked}")
+        elif not self._is_impatient:
+            self._warn(f"not waited for what hangs: {self._settings.directory} does not answer")
+
+    def _all_arrive(self, patience: float) -> bool:
+        """Whether nobody has a job any more after so many seconds, or a second Ctrl-C."""
+        end = self._clock.now() + patience
+        while self._busy and (now := self._clock.now()) < end:
+            self._take(min(end - now, AT_ONCE))
+            if self._is_impatient:
+                break
+        return not self._busy
 
     def _finish(self) -> RunFinished:
         tally = self._scheduler.tally
@@ -391,7 +481,10 @@ class Pool:
             exit_code=self._exit_code(),
         )
         self._emit(finished)
-        return finished
+        while self._take(0):  # a signal that came meanwhile
+            pass
+        code = self._exit_code()
+        return finished if code == finished.exit_code else replace(finished, exit_code=code)
 
     def _exit_code(self) -> int:
         if self._signals:

@@ -10,28 +10,47 @@ import ctypes
 import errno
 import fcntl
 import os
+import resource
 import select
 import signal
 import time
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime
-from functools import cache, lru_cache
+from functools import cache
+from threading import Lock
 from typing import Any
 
-from wgetpool.model import Command, StopFlag
+from wgetpool.model import Command, Link, Orphan, ProcessState, Sight, StopFlag
 
 GRACE = 2.0  # seconds from SIGTERM to SIGKILL
+LAST_GRACE = 5.0  # from SIGKILL until a process counts as one that cannot be ended (state D)
 RUN_MARK = "WGETPOOL_RUN"  # in a child's environment: the id of the run that started it
+PART_MARK = "WGETPOOL_PART"  # and the name of the file whose part it writes
 LOG_LIMIT = 1 << 20  # bytes of a child's log that are read
 LOG_USUAL = 1 << 14  # that most logs fit into: the system gives room for so much at once
 
 
 class SystemClock:
-    """The real clock. `now` stands still while the machine is suspended (CLOCK_MONOTONIC)."""
+    """The real clock. `now` stands still while the machine is suspended (CLOCK_MONOTONIC), and
+    while it is told to: a pause is neither a stall nor a part of any wait.
+    """
+
+    def __init__(self) -> None:
+        self._lost = 0.0  # seconds in pauses
+        self._stopped_at: float | None = None
 
     def now(self) -> float:
-        return time.monotonic()
+        stopped_at = self._stopped_at
+        return time.monotonic() - self._lost if stopped_at is None else stopped_at
+
+    def stop(self) -> None:
+        self._stopped_at = self.now()
+
+    def go_on(self) -> None:
+        if self._stopped_at is not None:
+            self._lost = time.monotonic() - self._stopped_at
+            self._stopped_at = None
 
     def wall(self) -> datetime:
         return datetime.now().astimezone()
@@ -65,12 +84,14 @@ class Child:
 
     No pipes: standard input and log are in-memory files, so neither side can block the other, and
     the log survives a full disk. Of our descriptors it has these and those that the command keeps
-    open. `close` must be called, by the thread that started the child.
+    open. `close` must be called, by the thread that started the child; `signal` may be by any.
     """
 
-    def __init__(self, command: Command) -> None:
+    def __init__(self, command: Command, siblings: dict[int, Child] | None = None) -> None:
         self._code: int | None = None
         self._pidfd = -1
+        self._siblings = {} if siblings is None else siblings  # those that are not reaped yet
+        self._reaping = Lock()  # until it is reaped, its number cannot become another's
         with ExitStack() as undo:
             self._log = os.memfd_create("log", os.MFD_CLOEXEC)
             undo.callback(os.close, self._log)
@@ -83,6 +104,7 @@ class Child:
             finally:
                 os.close(stdin)
             undo.pop_all()
+        self._siblings[self.pid] = self
         with suppress(OSError):  # kernels before 5.3: wait() falls back to polling
             self._pidfd = os.pidfd_open(self.pid)
 
@@ -97,26 +119,47 @@ class Child:
         log = os.pread(self._log, LOG_USUAL, 0)
         return log if len(log) < LOG_USUAL else os.pread(self._log, LOG_LIMIT, 0)
 
-    def close(self) -> tuple[int, bytes]:
+    def look(self, *, link: bool = False) -> Sight:
+        """What the system tells of the child now."""
+        return look(self.pid, link=link)
+
+    def signal(self, number: int) -> None:
+        """Sends a signal to the child and its children; none once it is reaped."""
+        with self._reaping:
+            if self._code is None:
+                os.killpg(self.pid, number)  # a --wget that is a script may have a child
+
+    def close(self) -> tuple[int | None, bytes]:
         """Ends the child if it still runs; returns its exit code (negative: the signal that ended
-        it) and its log.
+        it) and its log. No code: even SIGKILL has not ended it (state D), and it is not reaped.
         """
-        if not self._has_ended():
+        if not self.has_ended():
             self._end()
         log = self.read_log()
         if self._pidfd >= 0:
             os.close(self._pidfd)
         os.close(self._log)
-        assert self._code is not None  # noqa: S101
         return self._code, log
 
+    def has_ended(self) -> bool:
+        """Reaps the child when it has ended."""
+        with self._reaping:
+            if self._code is None:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                if pid:
+                    self._code = os.waitstatus_to_exitcode(status)
+                    self._siblings.pop(pid, None)
+            return self._code is not None
+
     def _end(self) -> None:
-        """TERM, CONT (it may be stopped), grace, KILL; returns when the child is reaped."""
-        for number in (signal.SIGTERM, signal.SIGCONT):
-            os.killpg(self.pid, number)  # a --wget that is a script may have a child
+        """TERM, CONT (it may be stopped), grace, KILL; returns when the child is reaped, or cannot
+        be.
+        """
+        self.signal(signal.SIGTERM)
+        self.signal(signal.SIGCONT)
         if not self._ended_within(GRACE):
-            os.killpg(self.pid, signal.SIGKILL)
-            self._has_ended(options=0)
+            self.signal(signal.SIGKILL)
+            self._ended_within(LAST_GRACE)
 
     def _ended_within(self, timeout: float, *wakers: int) -> bool:
         poll = select.poll()
@@ -125,20 +168,57 @@ class Child:
                 poll.register(descriptor, select.POLLIN)
         if self._pidfd >= 0:
             poll.poll(timeout * 1000)
-            return self._has_ended()
+            return self.has_ended()
         deadline = time.monotonic() + timeout
-        while not (ended := self._has_ended()) and time.monotonic() < deadline:
+        while not (ended := self.has_ended()) and time.monotonic() < deadline:
             if poll.poll(50):
                 break
         return ended
 
-    def _has_ended(self, options: int = os.WNOHANG) -> bool:
-        """Reaps the child when it has ended. Until then its number cannot become another's."""
-        if self._code is None:
-            pid, status = os.waitpid(self.pid, options)
-            if pid:
-                self._code = os.waitstatus_to_exitcode(status)
-        return self._code is not None
+
+class Children:
+    """The children of a run that are not reaped yet; called with a command, it starts one.
+
+    Each belongs to the thread that started it. Any thread may signal them all: when the run is
+    paused, and when it ends without waiting for that thread.
+    """
+
+    def __init__(self) -> None:
+        self._alive: dict[int, Child] = {}
+        self._standing: int | None = None  # the signal for those that are started meanwhile
+
+    def __call__(self, command: Command) -> Child:
+        child = Child(command, self._alive)
+        if self._standing is not None:
+            child.signal(self._standing)
+        return child
+
+    def stop(self) -> None:
+        self._standing = signal.SIGSTOP
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._standing = None
+        self._signal(signal.SIGCONT)
+
+    def kill(self, patience: float) -> int:
+        """SIGKILL for all; returns how many it has not ended within so many seconds (state D)."""
+        self._standing = signal.SIGKILL
+        self._signal(signal.SIGKILL)
+        deadline = time.monotonic() + patience
+        while self.reap() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return len(self._alive)
+
+    def reap(self) -> int:
+        """Reaps what has ended, also of owners who have given it up; returns how many are left."""
+        for child in list(self._alive.values()):
+            child.has_ended()
+        return len(self._alive)
+
+    def _signal(self, number: int) -> None:
+        for child in list(self._alive.values()):
+            child.signal(number)
 
 
 _LIBC = ctypes.CDLL(None)
@@ -171,7 +251,7 @@ def _spawn(command: Command, stdin: int, log: int) -> int:
         actions,
         _attributes(),
         _strings(map(os.fsencode, command.argv)),
-        _environment(command.env),
+        _environment(command.env, command.mark),
     )
     _QUICK.posix_spawn_file_actions_destroy(actions)
     if error:
@@ -199,10 +279,8 @@ def _attributes() -> ctypes.Array[ctypes.c_char]:
     return attributes
 
 
-@lru_cache(maxsize=2)
-def _environment(env: tuple[bytes, ...]) -> ctypes.Array[ctypes.c_char_p]:
-    """The same for every child of a run: made once."""
-    return _strings(env)
+def _environment(env: tuple[bytes, ...], mark: str) -> ctypes.Array[ctypes.c_char_p]:
+    return _strings((*env, *([os.fsencode(f"{PART_MARK}={mark}")] if mark else ())))
 
 
 def marked_environment(run: str, changes: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
@@ -219,11 +297,34 @@ def _assignments(environment: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
 def output_of(argv: Sequence[str]) -> str:
     """What a short command prints; raises OSError, also when it takes longer than 10 s."""
     child = Child(Command(argv=tuple(argv), env=_assignments({**os.environb, b"LC_ALL": b"C"})))
-    ended = child._ended_within(10)
-    _, log = child.close()
+    ended = False
+    try:
+        ended = child._ended_within(10)
+    finally:
+        _, log = child.close()
     if not ended:
         raise TimeoutError(errno.ETIMEDOUT, "does not answer")
     return log.decode("utf-8", "replace")
+
+
+def open_files(wanted: int) -> int:
+    """How many descriptors this process may have: raised to `wanted` where that is allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    top = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    if soft != resource.RLIM_INFINITY and soft < top:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (top, hard))
+            return top
+    return wanted if soft == resource.RLIM_INFINITY else soft
+
+
+def stop_ourselves() -> None:
+    """Stops this process as Ctrl-Z does by default; returns when it goes on. Main thread."""
+    handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+    try:
+        signal.raise_signal(signal.SIGTSTP)
+    finally:
+        signal.signal(signal.SIGTSTP, handler)
 
 
 def pause(seconds: float, *, stop: StopFlag) -> None:
@@ -233,33 +334,101 @@ def pause(seconds: float, *, stop: StopFlag) -> None:
     poll.poll(seconds * 1000)
 
 
-def end_orphans(runs: Container[str]) -> int:
-    """Ends all processes of this user that carry the mark of one of these (dead) runs; returns how
-    many there were.
+# ---------------------------------------------------------------- other processes
 
-    The mark is compared whole. psutil remembers each process's start, so a number that was given to
-    another process meanwhile is not signalled.
+_STATES = {
+    "stopped": ProcessState.STOPPED,
+    "tracing-stop": ProcessState.STOPPED,
+    "disk-sleep": ProcessState.BLOCKED,
+    "zombie": ProcessState.ENDED,
+    "dead": ProcessState.ENDED,
+}
+
+
+def look(pid: int, *, link: bool = False) -> Sight:
+    """What the system tells of a process; of one that has ended, that it has. Its `link` costs a
+    look through all sockets of the machine.
     """
-    import psutil  # noqa: PLC0415  only after a crash
+    import psutil  # noqa: PLC0415  only when something goes wrong
 
-    orphans = list(_marked(runs))
-    for orphan in orphans:
+    state, read, found = ProcessState.ENDED, None, None
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        state = _STATES.get(process.status(), ProcessState.ALIVE)
+        if state is not ProcessState.ENDED:
+            found = _link_of(process) if link else None
+            read = process.io_counters().read_chars
+    return Sight(state=state, read=read, link=found)
+
+
+def _link_of(process: Any) -> Link:
+    states = {socket.status for socket in process.net_connections("tcp")}
+    if not states:
+        return Link.NONE
+    return Link.CONNECTING if states == {"SYN_SENT"} else Link.CONNECTED
+
+
+def find_orphans(runs: Container[str]) -> list[Orphan]:
+    """All processes of this user on this machine that carry the mark of one of these (dead)
+    runs.
+    """
+    return [orphan for _, orphan in _marked(runs)]
+
+
+def end_orphans(runs: Container[str], part: str | None = None) -> list[Orphan]:
+    """Ends the orphans of these (dead) runs, or those alone that write this file's part; returns
+    them all. Whoever is in state D may be there still.
+
+    psutil remembers each process's start, so a number that was given to another process meanwhile
+    is not signalled.
+    """
+    import psutil  # noqa: PLC0415
+
+    found = [
+        (process, orphan)
+        for process, orphan in _marked(runs)
+        if part is None or orphan.part in {part, ""}
+    ]
+    for process, _ in found:
         with suppress(psutil.Error):
-            orphan.terminate()
-            orphan.resume()
-    _, alive = psutil.wait_procs(orphans, timeout=GRACE)
-    for orphan in alive:
+            process.terminate()
+            process.resume()
+    _, alive = psutil.wait_procs([process for process, _ in found], timeout=GRACE)
+    for process in alive:
         with suppress(psutil.Error):
-            orphan.kill()
-    psutil.wait_procs(alive, timeout=GRACE)
-    return len(orphans)
+            process.kill()
+    psutil.wait_procs(alive, timeout=LAST_GRACE)
+    return [orphan for _, orphan in found]
 
 
-def _marked(runs: Container[str]) -> Iterator[Any]:
+def _marked(runs: Container[str]) -> Iterator[tuple[Any, Orphan]]:
+    """The mark is compared whole."""
     import psutil  # noqa: PLC0415
 
     uid = os.getuid()
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.uids().real == uid and process.environ().get(RUN_MARK) in runs:
-                yield process
+            if process.uids().real != uid:
+                continue
+            marks = process.environ()
+            if (run := marks.get(RUN_MARK, "")) in runs:
+                yield process, Orphan(pid=process.pid, run=run, part=marks.get(PART_MARK, ""))
+
+
+def signal_process(pid: int, number: int, *, is_right: Callable[[], bool]) -> bool:
+    """Signals a process that is no child of ours; False where it is not there, or no longer the
+    right one. It is asked while the number cannot be given away.
+    """
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        if not is_right():
+            return False
+        signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(pidfd)
+    return True

@@ -38,6 +38,7 @@ from wgetpool.model import (
     Warned,
     WholePart,
 )
+from wgetpool.slots import Slots
 
 RELOOK = 2.0  # seconds until a file that another run holds is looked at again, growing each time
 RELOOK_MAX = 30.0
@@ -119,6 +120,7 @@ class Scheduler:
     ) -> None:
         self.settings, self.files = settings, files
         self.tally = Tally()
+        self.slots = Slots(settings.workers, clock=clock)
         self.halted: Failure | None = None
         self._clock, self._jitter, self._emit = clock, jitter, emit
         self._ready: deque[Job] = deque()
@@ -188,19 +190,25 @@ class Scheduler:
     def checking(self) -> int:
         return len(self._checking)
 
-    def due_in(self, *, free: bool = True) -> float | None:
+    def due_in(self) -> float | None:
         """Seconds until something that waits is due; None when nothing waits, or nothing is to be
-        started. A retry is not waited for while no worker is `free` for it.
+        started. A retry is not waited for while no slot is free for it.
         """
         if self.halted:
             return None
+        now = self._clock.now()
+        free = self.slots.free(self.running)
         queues = (self._backoff, self._elsewhere) if free else (self._elsewhere,)
-        soonest = [queue[0].at for queue in queues if queue]
-        return max(min(soonest) - self._clock.now(), 0.0) if soonest else None
+        dues = [queue[0].at - now for queue in queues if queue]
+        if (slot := self.slots.due_in()) is not None and not free:
+            dues.append(slot)
+        return max(min(dues), 0.0) if dues else None
 
     def next_order(self) -> AttemptOrder | None:
-        """The next attempt to make: a retry that is due comes before a first one."""
-        if self.halted:
+        """The next attempt to make, where a slot is free: a retry that is due comes before a first
+        one.
+        """
+        if self.halted or not self.slots.free(self.running):
             return None
         now = self._clock.now()
         if self._backoff and self._backoff[0].at <= now:
@@ -262,6 +270,10 @@ class Scheduler:
             job.examine, job.replaces = False, outcome.replaces
         if outcome.note:
             self._emit(Warned(message=f"{job.entry.name}: {outcome.note}"))
+        if outcome.ending is Ending.SHORT and outcome.failure is not None:
+            self._miss(job, outcome.failure)
+            return None
+        self.slots.started()
         if outcome.ending is Ending.ELSEWHERE:
             job.attempts -= 1
             if not job.attempts:
@@ -281,6 +293,19 @@ class Scheduler:
         else:
             raise AssertionError(f"{outcome.ending} without a result")
         return None
+
+    def _miss(self, job: Job, failure: Failure) -> None:
+        """An attempt that could not even be started is none, and no fault of the file's."""
+        job.attempts -= 1
+        self._move(job, FileState.PENDING)
+        self._ready.appendleft(job)
+        whole = self.slots.is_whole
+        if not self.slots.missed(self.running):
+            self._emit(Warned(message=f"{failure.reason}, and that did not change: giving up"))
+            self.halt(Failure(kind=FailureClass.LOCAL, reason=failure.reason))
+        elif whole:
+            told = "fewer files at a time, until it is possible again"
+            self._emit(Warned(message=f"{failure.reason}: {told}"))
 
     def published(self, name: str, error: OSError | None) -> None:
         """What became of a part that was to be published."""

@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from signal import Signals
 
 from wgetpool.errors import MachineError
 from wgetpool.model import Command, Head, RemoteFile, Reply, Trouble, Url
@@ -92,15 +93,17 @@ def command(
     *,
     timeout: float,
     environment: tuple[bytes, ...],
+    mark: str,
     lock: int,
 ) -> Command:
     """One attempt at one URL, continuing `part`. The URL goes through standard input; `environment`
-    contains ENVIRONMENT; `lock` stays open in the child.
+    contains ENVIRONMENT; `mark` is the file's name; `lock` stays open in the child.
     """
     return Command(
         argv=(program, *OPTIONS, f"--timeout={_plain(timeout)}", "--continue", "-O", str(part)),
         stdin=_input(url),
         env=environment,
+        mark=mark,
         keep_open=lock,
     )
 
@@ -113,6 +116,7 @@ def span_command(
     *,
     timeout: float,
     environment: tuple[bytes, ...],
+    mark: str,
     lock: int,
 ) -> Command:
     """One request for the bytes of `span` (not empty), which come to the descriptor `into`.
@@ -132,6 +136,7 @@ def span_command(
         ),
         stdin=_input(url),
         env=environment,
+        mark=mark,
         keep_open=lock,
         stdout=into,
     )
@@ -234,8 +239,15 @@ def read_reply(log: bytes, exit_code: int) -> Reply:
         trouble=Trouble.CANNOT_WRITE
         if detail and exit_code == 1  # it could not even open the part
         else _trouble(text, exit_code),
-        detail=detail[1] if detail else "",
+        detail=_signal_name(-exit_code) if exit_code < 0 else detail[1] if detail else "",
     )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return Signals(number).name
+    except ValueError:  # a real-time signal
+        return str(number)
 
 
 def is_refused_range(reply: Reply) -> bool:

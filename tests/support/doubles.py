@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from wgetpool.model import Command, Event, StopFlag
+from wgetpool.crew import Crew
+from wgetpool.model import Command, Event, ProcessState, Sight, StopFlag
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 E = TypeVar("E", bound=Event)
@@ -32,6 +33,12 @@ class FakeClock:
 
     def wall(self) -> datetime:
         return NOON + timedelta(seconds=self.at - self._begin)
+
+    def stop(self) -> None:
+        """It stands still anyway."""
+
+    def go_on(self) -> None:
+        pass
 
     def advance(self, seconds: float) -> None:
         self.at += seconds
@@ -98,6 +105,7 @@ class Script:
 
     rows: Sequence[Row]
     exit_code: int | None = 0
+    sight: Sight | None = None
 
 
 class ScriptedChild:
@@ -146,6 +154,9 @@ class ScriptedChild:
     def read_log(self) -> bytes:
         return self._log
 
+    def look(self, *, link: bool = False) -> Sight:
+        return self._script.sight or Sight(state=ProcessState.ALIVE)
+
     def close(self) -> tuple[int, bytes]:
         assert not self.closed, "a child is closed twice"
         self.closed = True
@@ -190,6 +201,13 @@ class InlineExecutor(Executor):
         except BaseException as error:  # noqa: BLE001  as the real executors do
             future.set_exception(error)
         return future
+
+
+def inline_crew(size: int = 4) -> Crew:
+    """Workers, keeper and sampler in one: the caller."""
+    return Crew(
+        workers=InlineExecutor(), keeper=InlineExecutor(), sampler=InlineExecutor(), size=size
+    )
 
 
 class ScriptedInbox:

@@ -21,6 +21,8 @@ LEVELS = {
     "report": 8,  # events -> plain lines, quiet, JSON
     "sources": 8,  # links files and URLs -> a lazy stream of entries
     "display": 7,  # the live display
+    "crew": 7,  # the threads of a run
+    "slots": 2,  # how many attempts run at a time
     "scheduler": 7,  # the states of the files: which is next, when again
     "selection": 7,  # patterns, order, slice, shard
     "words": 2,  # how sizes, durations and events read; the summary
@@ -52,13 +54,13 @@ OWNERS: dict[str, set[str]] = {
     "time": {"process"},
     "os.kill": {"process"},
     "os.killpg": {"process"},
-    "signal.signal": {"cli", "__main__"},
+    "signal.signal": {"cli", "__main__", "process"},
     "fcntl": {"locks", "process"},
     "sqlite3": {"ledger"},
     "hashlib": {"proof", "part", "store", "sources"},
     "tarfile": {"archive"},
     "zlib": {"archive"},
-    "concurrent.futures": {"pool", "verify"},
+    "concurrent.futures": {"pool", "crew", "verify"},
     "queue": {"pool"},
     "rich": {"display", "status", "verify"},
     "typer": {"cli"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,12 @@ from wgetpool.model import (
     Finding,
     Head,
     Limits,
+    Link,
+    ProcessState,
     RemoteFile,
     Reply,
     RetryPolicy,
+    Sight,
     Trouble,
     Url,
     Worth,
@@ -190,15 +194,62 @@ def test_an_attempt_that_was_too_slow_is_made_again(ending: Ending, status: int 
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        (Limits(stall_timeout=120, min_rate=1024), "under 1024 bytes/s for 120 s"),
+        (Limits(stall_timeout=120, min_rate=1024), "less than --min-rate 1024 bytes/s over 120 s"),
         (Limits(stall_timeout=0.5, min_rate=0), "no new byte for 0.5 s"),
     ],
 )
 def test_a_stall_says_which_limit_it_broke(limits: Limits, words: str) -> None:
     """The reason names the rate and the time that the user can set."""
-    failure = classify(reply(), about(ending=Ending.STALLED, limits=limits))
+    failure = classify(reply(200), about(ending=Ending.STALLED, limits=limits, received=9))
 
-    assert words in failure.reason
+    assert failure.reason == f"stalled: {words}"
+
+
+SEEN = Sight(state=ProcessState.ALIVE)
+
+
+@pytest.mark.parametrize(
+    ("answer", "sight", "swallowed", "words"),
+    [
+        (reply(200), Sight(state=ProcessState.STOPPED), 0, "wget is stopped (SIGSTOP)"),
+        (reply(200), Sight(state=ProcessState.BLOCKED), 0, "wget is blocked on the disk (state D)"),
+        (reply(200), Sight(state=ProcessState.ENDED), 0, "wget is a zombie"),
+        (reply(), replace(SEEN, link=Link.NONE), 0, "the name service does not answer"),
+        (reply(), replace(SEEN, link=Link.CONNECTING), 0, "no connection to the server"),
+        (reply(), replace(SEEN, link=Link.CONNECTED), 0, "no answer to the request"),
+        (reply(), SEEN, 0, "no answer"),
+        (reply(), None, 0, "no answer"),
+        (reply(200), SEEN, OVERLAP, "wget reads, but has written nothing"),
+        (reply(200), SEEN, OVERLAP - 1, "no new byte"),
+        (reply(200), None, 0, "no new byte"),
+    ],
+)
+def test_a_stall_is_named_by_its_cause(
+    answer: Reply, sight: Sight | None, swallowed: int, words: str
+) -> None:
+    """What the process is doing tells most, then how far its connection is, then the line."""
+    failure = classify(answer, about(ending=Ending.STALLED, sight=sight, swallowed=swallowed))
+
+    assert failure.kind is TRANSIENT
+    assert failure.reason.startswith(f"stalled: {words}")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "hint"),
+    [
+        ("SIGKILL", TRANSIENT, "memory"),
+        ("SIGTERM", TRANSIENT, "SIGTERM"),
+        ("SIGXFSZ", PERMANENT, "ulimit -f"),
+        ("SIGXCPU", TRANSIENT, "ulimit -t"),
+    ],
+)
+def test_a_killed_wget_says_by_what(name: str, kind: FailureClass, hint: str) -> None:
+    """And a file that is larger than a limit allows is not tried again and again."""
+    failure = classify(reply(exit_code=-9, trouble=Trouble.KILLED, detail=name), about())
+
+    assert failure.kind is kind
+    assert name in failure.reason
+    assert hint in failure.reason
 
 
 @pytest.mark.parametrize(
@@ -293,9 +344,7 @@ def test_a_full_disk_is_named() -> None:
         (errno.EIO, LOCAL),
         (errno.ENOSPC, LOCAL),
         (errno.EDQUOT, LOCAL),
-        (errno.EMFILE, TRANSIENT),
-        (errno.EAGAIN, TRANSIENT),
-        (errno.ENOMEM, TRANSIENT),
+        (errno.EBUSY, TRANSIENT),
         (errno.ENOTDIR, PERMANENT),
         (errno.ELOOP, PERMANENT),
         (errno.EISDIR, PERMANENT),

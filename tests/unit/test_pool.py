@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import pytest
 from support.doubles import (
     FakeClock,
     FullJitter,
-    InlineExecutor,
     ListReporter,
     Row,
     Script,
@@ -23,6 +21,8 @@ from support.doubles import (
     ScriptedLauncher,
     head,
     head_200,
+    inline_crew,
+    note_calls,
 )
 
 from wgetpool import attempt, outbox, pool, process
@@ -37,7 +37,10 @@ from wgetpool.model import (
     FileFailed,
     FileRecord,
     FileSkipped,
+    Orphan,
+    Paused,
     Progress,
+    Resumed,
     RetryPolicy,
     RunFinished,
     RunStarted,
@@ -63,7 +66,6 @@ class Stage:
         self.store = Store(directory)
         self.clock = FakeClock()
         self._patch = patch
-        patch.setattr(pool, "ThreadPoolExecutor", InlineExecutor)
         patch.setattr(process, "pause", self.clock.pause)
 
     def prepare(self, names: Sequence[str], *scripts: Script | OSError, **settings: Any) -> Run:
@@ -80,7 +82,10 @@ class Stage:
         return {record.name: record for record in read_all(self.store.ledger)}
 
     def use(self, launcher: ScriptedLauncher) -> None:
-        self._patch.setattr(pool, "fetch", partial(attempt.fetch, launch=launcher))
+        fetch = attempt.fetch
+        self._patch.setattr(
+            pool, "fetch", lambda order, **given: fetch(order, **{**given, "launch": launcher})
+        )
 
 
 class Run:
@@ -106,7 +111,7 @@ class Run:
             reporter=self.reporter,
             clock=stage.clock,
             jitter=FullJitter(),
-            workers=InlineExecutor(),
+            crew=inline_crew(),
             inbox=self.inbox,
         )
 
@@ -209,13 +214,38 @@ def test_tries_end_a_file_that_never_gets_on(stage: Stage) -> None:
 
 def test_this_machines_trouble_ends_the_run(stage: Stage) -> None:
     """Exit code 3; what was not started is left, not failed."""
-    gone = OSError(errno.ENOENT, os.strerror(errno.ENOENT), "/usr/bin/wget")
+    full = Script([Row(0, log=head_200(9)), Row(0, log="a.part: No space left on device\n")], 3)
 
-    run = stage.run("abc", gone, workers=1)
+    run = stage.run("abc", full, workers=1)
 
     assert run.counts == (0, 0, 1, 2)
     assert run.finished.exit_code == ExitCode.MACHINE
     assert len(run.launcher.commands) == 1
+
+
+def test_a_wget_that_is_gone_for_a_moment_fails_no_file(stage: Stage) -> None:
+    """It is upgraded, say: tried again, and no attempt of the file's."""
+    gone = OSError(errno.ENOENT, os.strerror(errno.ENOENT), "/usr/bin/wget")
+
+    run = stage.run("ab", gone, gone, WHOLE, workers=2)
+
+    assert run.counts == (2, 0, 0, 0)
+    assert [event.attempts for event in run.reporter.of(FileDone)] == [1, 1]
+    (warning,) = run.reporter.of(Warned)
+    assert "/usr/bin/wget" in warning.message
+
+
+def test_a_wget_that_stays_away_ends_the_run(stage: Stage) -> None:
+    """Exit code 3 after half a minute, and no file has failed."""
+    begin = stage.clock.now()
+    gone = OSError(errno.ENOENT, os.strerror(errno.ENOENT), "/usr/bin/wget")
+
+    run = stage.run("ab", gone, workers=2)
+
+    assert run.counts == (0, 0, 0, 2)
+    assert run.finished.exit_code == ExitCode.MACHINE
+    assert 30 <= stage.clock.now() - begin <= 60
+    assert len(run.launcher.commands) < 12
 
 
 def test_a_dir_that_cannot_be_made_is_this_machines_trouble(stage: Stage) -> None:
@@ -302,45 +332,82 @@ def test_a_run_goes_on_after_one_whose_ledger_failed(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("numbers", "abandoned"),
+    ("numbers", "patience"),
     [
-        ([signal.SIGINT], False),
-        ([signal.SIGINT, signal.SIGINT], True),
-        ([signal.SIGTERM, signal.SIGINT], True),
-        ([signal.SIGTERM, signal.SIGHUP, signal.SIGINT], True),
-        ([signal.SIGINT, signal.SIGTERM], False),
-        ([signal.SIGTERM, signal.SIGTERM], False),
-        ([signal.SIGHUP, signal.SIGTERM], False),
+        ([signal.SIGINT], pool.PATIENCE),
+        ([signal.SIGTERM, signal.SIGTERM], pool.PATIENCE),
+        ([signal.SIGINT, signal.SIGTERM], pool.PATIENCE),
+        ([signal.SIGINT, signal.SIGINT], pool.AT_ONCE),
+        ([signal.SIGTERM, signal.SIGINT], pool.AT_ONCE),
+        ([signal.SIGTERM, signal.SIGHUP, signal.SIGINT], pool.AT_ONCE),
     ],
 )
-def test_a_second_ctrl_c_abandons_the_run(
-    stage: Stage, numbers: list[signal.Signals], abandoned: bool
+def test_a_disk_that_hangs_is_not_waited_for(
+    stage: Stage, numbers: list[signal.Signals], patience: float
 ) -> None:
-    """Who asks twice does not wait for a disk that hangs. A second SIGTERM is no impatience."""
+    """Nobody waits for ever; who asks twice by Ctrl-C hardly waits at all."""
     run = stage.prepare("ab", BUSY, workers=1)
     begin = stage.clock.now()
 
     def strike(_: object) -> None:
-        run.pool._keeping += 1  # the disk hangs, for a minute
+        run.pool._keeping += 1  # a job that never comes back
+        run.pool._busy += 1
         for number in numbers:
             run.pool.interrupt(number)
 
-    def let_go(_: object) -> None:
-        run.pool._keeping -= 1
-
     run.inbox.expect(begin + 0.5, (strike, None))
-    run.inbox.expect(begin + 60, (let_go, None))
     run.go()
 
-    assert run.pool.abandoned is abandoned
-    assert stage.clock.now() == begin + (0.5 if abandoned else 60)
+    assert run.pool.abandoned
+    assert stage.clock.now() == begin + 0.5 + patience
     assert run.finished.exit_code == 128 + numbers[0]
     assert run.reporter.of(Stopping) == [Stopping(reason=numbers[0].name)]
     assert run.counts == (0, 0, 0, 2)
-    assert (stage.store.live_runs() != []) is abandoned
-    if abandoned:
-        run.pool._close()
-        run.pool._stop.close()
+    assert stage.store.live_runs() != []
+    hangs = any("does not answer" in warning.message for warning in run.reporter.of(Warned))
+    assert hangs is (patience == pool.PATIENCE)
+    run.pool._close()
+    run.pool._stop.close()
+
+
+def test_a_pause_stops_clock_and_wgets(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-Z: told, everything stops, then us; `fg`: the same back, and told."""
+    calls: list[str] = []
+    for target in ("Children.stop", "Children.go_on"):
+        note_calls(monkeypatch, calls, f"wgetpool.process.{target}", target)
+    monkeypatch.setattr(stage.clock, "stop", lambda: calls.append("clock.stop"))
+    monkeypatch.setattr(stage.clock, "go_on", lambda: calls.append("clock.go_on"))
+    monkeypatch.setattr(process, "stop_ourselves", lambda: calls.append("stopped"))
+    run = stage.prepare("a", BUSY, WHOLE, workers=1)
+    run.inbox.expect(stage.clock.now() + 0.5, (run.pool._on_signal, signal.SIGTSTP))
+
+    run.go()
+
+    before, after = ["clock.stop", "Children.stop"], ["Children.go_on", "clock.go_on"]
+    assert calls == [*before, "stopped", *after]
+    assert len(run.reporter.of(Paused)) == len(run.reporter.of(Resumed)) == 1
+    assert run.finished.exit_code == 0
+
+
+def test_a_write_that_nobody_takes_is_broken_off(stage: Stage) -> None:
+    """After a signal: the run goes on to its end, and says nothing more."""
+    run = stage.prepare("ab", BUSY, workers=1)
+
+    def hang(event: Event) -> None:
+        if isinstance(event, Stopping):
+            run.pool.nudge()  # the alarm rings while it writes
+        run.reporter.events.append(event)
+
+    run.reporter.handle = hang  # type: ignore[method-assign]
+    run.inbox.expect(stage.clock.now() + 0.5, (run.pool._on_signal, signal.SIGTERM))
+
+    finished = run.go()
+
+    assert run.pool.muted
+    assert finished.exit_code == 143
+    assert not run.reporter.of(RunFinished)
+    assert not run.reporter.of(Stopping)
+    run.pool.nudge()  # it writes nothing now: nothing to break off
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -453,9 +520,9 @@ def test_the_lock_of_a_dead_run_is_taken_away(
     alive = RunLock(stage.store, "alive")
     ended: list[object] = []
 
-    def end_orphans(runs: object) -> int:
+    def end_orphans(runs: object) -> list[Orphan]:
         ended.append(runs)
-        return 2
+        return [Orphan(pid=pid, run="dead", part="a") for pid in (7, 8)]
 
     monkeypatch.setattr("wgetpool.process.end_orphans", end_orphans)
 

@@ -46,13 +46,21 @@ TRANSIENT, PERMANENT = FailureClass.TRANSIENT, FailureClass.PERMANENT
 class Desk:
     """A scheduler, its clock, and the events that it emitted."""
 
-    def __init__(self, files: int, *, tries: int = 5, jitter: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        files: int,
+        *,
+        tries: int = 5,
+        workers: int = 4,
+        jitter: random.Random | None = None,
+    ) -> None:
         self.clock = FakeClock()
         self.reporter = ListReporter()
         self.scheduler = Scheduler(
             Settings(
                 directory=Path("/data"),
                 wget="/usr/bin/wget",
+                workers=workers,
                 retry=RetryPolicy(tries=tries, retry_status=frozenset({404})),
             ),
             files,
@@ -199,12 +207,14 @@ def test_the_loop_knows_how_long_it_may_sleep() -> None:
 
 def test_a_retry_that_is_due_wakes_nobody_while_all_workers_are_busy() -> None:
     """The loop sleeps until a worker is free: it does not spin for hours."""
-    desk = Desk(1)
+    desk = Desk(2, workers=1)
     desk.add("a")
     desk.order()
-    desk.fail("a", retry_after=0.0)
+    desk.fail("a", retry_after=9.0)
+    desk.add("b")
+    desk.order()
 
-    assert desk.scheduler.due_in(free=False) is None
+    assert desk.scheduler.due_in() is None
 
 
 def test_waits_double_and_are_told() -> None:

@@ -35,6 +35,7 @@ def build(url: str, environment: tuple[bytes, ...] = (), timeout: float = 60) ->
         Path("/data/-a b%.tar.part"),
         timeout=timeout,
         environment=environment,
+        mark="a",
         lock=7,
     )
 
@@ -392,8 +393,8 @@ def test_a_status_line_is_read_as_servers_write_it(line: str, status: int, reaso
         ("status_404", 8, Trouble.OTHER, ""),
         ("bad_option", 2, Trouble.USAGE, ""),
         ("no_space", 3, Trouble.CANNOT_WRITE, "No space left on device"),
-        ("killed", -9, Trouble.KILLED, ""),
-        ("terminated", -15, Trouble.KILLED, ""),
+        ("killed", -9, Trouble.KILLED, "SIGKILL"),
+        ("terminated", -15, Trouble.KILLED, "SIGTERM"),
     ],
 )
 def test_a_complaint_is_understood(

@@ -1,0 +1,94 @@
+"""The threads of a run, all started before there is work: as many as this machine allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Event
+
+from wgetpool import process
+from wgetpool.errors import MachineError
+from wgetpool.words import count
+
+# Descriptors: of the program itself (streams, ledger, locks), of a worker with its wget, and one of
+# each file that waits to be published.
+OF_PROGRAM, OF_WORKER = 20, 8
+CROWD, LEAST_CROWD = 128, 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crew:
+    """`workers` has `size` threads, keeper and sampler one each. `crowd` is how many files may wait
+    to be published; `complaints` tell what was asked for and not given.
+    """
+
+    workers: Executor
+    keeper: Executor
+    sampler: Executor
+    size: int
+    crowd: int = CROWD
+    complaints: tuple[str, ...] = ()
+
+
+def recruit(wanted: int, *, open_files: Callable[[int], int] = process.open_files) -> Crew:
+    """A crew with `wanted` workers, or fewer. Raises MachineError where there can be none."""
+    allowed = open_files(OF_PROGRAM + OF_WORKER * wanted + CROWD)
+    size, crowd = fit(wanted, allowed)
+    keeper, sampler = _start("keeper", 1), _start("sampler", 1)
+    workers = _start("fetch", size)
+    complaints = []
+    if size < wanted:
+        limit = f"this process may open {allowed} files only (ulimit -n)"
+        complaints.append(_complaint(limit, size, wanted))
+    if (given := workers.size) < size:
+        limit = "the system starts no more threads for this user (ulimit -u)"
+        complaints.append(_complaint(limit, given, wanted))
+    return Crew(
+        workers=workers.executor,
+        keeper=keeper.executor,
+        sampler=sampler.executor,
+        size=given,
+        crowd=crowd,
+        complaints=tuple(complaints),
+    )
+
+
+def fit(wanted: int, allowed: int) -> tuple[int, int]:
+    """How many workers so many descriptors are enough for, at least one, and how large a crowd."""
+    size = min(wanted, max((allowed - OF_PROGRAM - LEAST_CROWD) // OF_WORKER, 1))
+    spare = allowed - OF_PROGRAM - OF_WORKER * size
+    return size, min(CROWD, max(spare, LEAST_CROWD))
+
+
+def _complaint(limit: str, given: int, wanted: int) -> str:
+    return f"{limit}: {count(given, 'file')} at a time instead of {wanted}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Threads:
+    executor: ThreadPoolExecutor
+    size: int
+
+
+def _start(name: str, wanted: int) -> _Threads:
+    """An executor whose threads all run: it starts them when it is given work, and where the system
+    gives none then, the work is lost.
+    """
+    executor = ThreadPoolExecutor(wanted, name)
+    given, go = 0, Event()
+    try:
+        while given < wanted:
+            executor.submit(go.wait)
+            given += 1
+        return _Threads(executor, wanted)
+    except RuntimeError:  # can't start new thread
+        if not given:
+            raise MachineError(
+                "The system starts no thread for this program. Raise the limit of processes "
+                "(ulimit -u), or end some."
+            ) from None
+    finally:
+        go.set()
+    executor.shutdown()
+    return _start(name, given)
