@@ -41,14 +41,16 @@ def recruit(wanted: int, *, open_files: Callable[[int], int] = process.open_file
     if size < wanted:
         limit = f"this process may open {allowed} files only (ulimit -n)"
         complaints.append(_complaint(limit, size, wanted))
-    if (given := workers.size) < size:
+    if workers.size < size:
+        workers.executor.shutdown()
+        workers = _start("fetch", max(workers.size // 2, 1))  # each needs a wget beside it
         limit = "the system starts no more threads for this user (ulimit -u)"
-        complaints.append(_complaint(limit, given, wanted))
+        complaints.append(_complaint(limit, workers.size, wanted))
     return Crew(
         workers=workers.executor,
         keeper=keeper.executor,
         sampler=sampler.executor,
-        size=given,
+        size=workers.size,
         crowd=crowd,
         complaints=tuple(complaints),
     )

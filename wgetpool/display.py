@@ -22,6 +22,7 @@ from rich.text import Text
 from wgetpool.model import (
     Event,
     FileFailed,
+    Paused,
     Progress,
     RunFinished,
     Running,
@@ -94,6 +95,8 @@ class LiveReporter:
             case Stopping():
                 self._board.stopping = True
                 self._draw()
+            case Paused():
+                self.close()  # the terminal is the shell's
             case RunFinished():
                 self.close()
                 write_lines(self._stdout, self._tally.summary(event))
@@ -102,6 +105,7 @@ class LiveReporter:
         """Takes the board away, prints what is still to be said, and gives the terminal back."""
         self._mend_wrap()
         self._live.stop()
+        self._drawn = Text()
         self._print_log()
 
     def _draw(self) -> None:
