@@ -228,6 +228,8 @@ class _Attempt:
         finally:
             exit_code, log = child.close()
         if exit_code is None:  # it may still write to the part, and holds its lock
+            if ending is Ending.STOPPED:
+                return self._outcome(ending)
             return self._outcome(Ending.STUCK, failure=policy.STUCK)
         return self._conclude(ending, wget.read_reply(log, exit_code))
 

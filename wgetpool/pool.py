@@ -155,6 +155,7 @@ class Pool:
     def _hand_out(self) -> None:
         """Gives work to whoever is free."""
         scheduler = self._scheduler
+        self._children.stuck()  # those that have ended since are reaped
         if self._publisher is not None:
             # A slow disk holds up fetching.
             while scheduler.checking < self._crew.crowd and (order := scheduler.next_order()):
@@ -223,7 +224,6 @@ class Pool:
         return outcome
 
     def _on_outcome(self, outcome: Outcome) -> None:
-        self._children.reap()  # those that could not be ended, and have ended since
         whole = self._scheduler.take(outcome)
         if whole is not None:
             self._outbox.add_part(whole)
@@ -445,7 +445,7 @@ class Pool:
         if self._give_up_at is not None:
             patience = max(self._give_up_at - self._clock.now(), 0.0)
         closed = False
-        if self._all_arrive(patience):
+        if self._all_arrive(patience) and not self._children.stuck():  # else it would hang as well
             self._submit(crew.keeper, lambda _: None, self._close)
             closed = self._all_arrive(max(patience, AT_ONCE))
         if closed:

@@ -88,6 +88,7 @@ class Child:
     """
 
     def __init__(self, command: Command, siblings: dict[int, Child] | None = None) -> None:
+        self.given_up = False
         self._code: int | None = None
         self._pidfd = -1
         self._siblings = {} if siblings is None else siblings  # those that are not reaped yet
@@ -139,6 +140,7 @@ class Child:
         if self._pidfd >= 0:
             os.close(self._pidfd)
         os.close(self._log)
+        self.given_up = self._code is None
         return self._code, log
 
     def has_ended(self) -> bool:
@@ -206,15 +208,17 @@ class Children:
         self._standing = signal.SIGKILL
         self._signal(signal.SIGKILL)
         deadline = time.monotonic() + patience
-        while self.reap() and time.monotonic() < deadline:
+        while (left := self._left()) and time.monotonic() < deadline:
             time.sleep(0.01)
-        return len(self._alive)
+        return left
 
-    def reap(self) -> int:
-        """Reaps what has ended, also of owners who have given it up; returns how many are left."""
-        for child in list(self._alive.values()):
-            child.has_ended()
-        return len(self._alive)
+    def stuck(self) -> int:
+        """How many are there still that their owners could not end; reaps those that have ended."""
+        given_up = [child for child in list(self._alive.values()) if child.given_up]
+        return sum(not child.has_ended() for child in given_up)
+
+    def _left(self) -> int:
+        return sum(not child.has_ended() for child in list(self._alive.values()))
 
     def _signal(self, number: int) -> None:
         for child in list(self._alive.values()):
