@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from wgetpool import policy, process, proof, wget
+from wgetpool import failures, policy, process, proof, wget
 from wgetpool.examine import Examination, examine
 from wgetpool.model import (
     Approach,
@@ -80,9 +80,9 @@ def fetch(
     except OSError as error:
         return Outcome(
             name=order.entry.name,
-            ending=Ending.SHORT if policy.is_shortage(error) else Ending.NOT_STARTED,
+            ending=Ending.SHORT if failures.is_shortage(error) else Ending.NOT_STARTED,
             seconds=clock.now() - started_at,
-            failure=policy.classify_os_error(error),
+            failure=failures.classify_os_error(error),
         )
 
 
@@ -222,7 +222,7 @@ class _Attempt:
             child = launch(command)
         except OSError as error:
             self.part.put_back()
-            return self._outcome(Ending.SHORT, failure=policy.launch_failure(error))
+            return self._outcome(Ending.SHORT, failure=failures.launch_failure(error))
         try:
             ending = self._watch(child)
         finally:
@@ -230,7 +230,7 @@ class _Attempt:
         if exit_code is None:  # it may still write to the part, and holds its lock
             if ending is Ending.STOPPED:
                 return self._outcome(ending)
-            return self._outcome(Ending.STUCK, failure=policy.STUCK)
+            return self._outcome(Ending.STUCK, failure=failures.STUCK)
         return self._conclude(ending, wget.read_reply(log, exit_code))
 
     # ------------------------------------------------------------ while it runs
@@ -320,7 +320,7 @@ class _Attempt:
             return self._outcome(ending, finding=finding, received=came)
         self.part.sync()
         self.trails.leave(self.entry.name, self.part.stat(), self.digests)
-        circumstances = policy.Circumstances(
+        circumstances = failures.Circumstances(
             order=self.order,
             ending=ending,
             finding=finding,
@@ -330,7 +330,7 @@ class _Attempt:
             sight=self.quiet.last,
             swallowed=self.quiet.swallowed,
         )
-        failure = policy.classify(reply, circumstances)
+        failure = failures.classify(reply, circumstances)
         return self._outcome(ending, finding=finding, received=came, failure=failure)
 
     def _is_whole(self, length: int, reply: Reply, ending: Ending) -> bool:

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wgetpool import policy, proof, wget
+from wgetpool import failures, policy, proof, wget
 from wgetpool.locks import is_being_written
 from wgetpool.model import (
     AttemptOrder,
@@ -93,14 +93,14 @@ def examine(
         try:
             child = launch(command)
         except OSError as error:
-            failure = policy.launch_failure(error)
+            failure = failures.launch_failure(error)
             return Examination(found=look.found, ending=Ending.SHORT, failure=failure)
         try:
             ending = look.watch(child)
         finally:
             exit_code, log = child.close()
         if exit_code is None:
-            return Examination(found=look.found, ending=Ending.STUCK, failure=policy.STUCK)
+            return Examination(found=look.found, ending=Ending.STUCK, failure=failures.STUCK)
         if ending is Ending.STOPPED:
             return Examination(found=look.found)
         return look.conclude(final, ending, wget.read_reply(log, exit_code))
@@ -146,14 +146,14 @@ class _Look:
         worth = self._worth(reply.head)
         received = min(os.fstat(self.into).st_size, len(self.here))
         if worth is None:
-            about = policy.Circumstances(
+            about = failures.Circumstances(
                 order=self.order,
                 ending=ending,
                 finding=Finding.NOTHING,
                 after=self.found.size,
                 now=self.clock.wall(),
             )
-            failure = policy.classify(reply, about)
+            failure = failures.classify(reply, about)
             return Examination(found=self.found, received=received, failure=failure)
         assert reply.head is not None  # noqa: S101
         remote = reply.head.remote

@@ -9,18 +9,17 @@ and every signal, arrives in one inbox.
 from __future__ import annotations
 
 import os
-import queue
 import random
 import signal
 import uuid
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
 from dataclasses import replace
 from typing import Any
 
 from wgetpool import process, proof, wget
 from wgetpool.attempt import fetch
 from wgetpool.crew import Crew, recruit
+from wgetpool.errands import Errands
 from wgetpool.errors import ExitCode, MachineError
 from wgetpool.model import (
     AttemptOrder,
@@ -83,7 +82,7 @@ class Pool:
         self._settings = settings
         self._complaints = list(self._crew.complaints)
         self._clock: Clock = clock or process.SystemClock()
-        self._inbox: Inbox = inbox or queue.SimpleQueue()
+        self._errands = Errands(inbox)
         self._reporter, self._entries = reporter, entries
         self._next = 0  # the entry that the survey has come to
         self._store = Store(settings.directory, settings.locking)
@@ -102,7 +101,6 @@ class Pool:
         self._lock: RunLock | None = None
         self._publisher: Publisher | None = None
         self._keeping = 0  # jobs that the keeper has
-        self._busy = 0  # jobs that anybody has
         self._gone = 0
         self._outbox = Outbox(self._clock, group=min(GROUP, max(self._crew.crowd // 2, 1)))
         self._claims: set[int] = set()  # of whole parts, on their way from worker to keeper
@@ -111,7 +109,7 @@ class Pool:
         self._sampling = False
         self._signals: list[int] = []
         self._give_up_at: float | None = None
-        self._telling = self._ending = False
+        self._telling = False
         self.muted = False
         self.abandoned = False  # threads are left behind that hang, or that nobody waits for
 
@@ -119,7 +117,7 @@ class Pool:
 
     def interrupt(self, number: int) -> None:
         """A signal came: one `put`, since a handler may do no more."""
-        self._inbox.put((self._on_signal, number))
+        self._errands.put(self._on_signal, number)
 
     def nudge(self) -> None:
         """Some time after a signal: breaks off a write that nobody takes (a full pipe)."""
@@ -159,7 +157,7 @@ class Pool:
         if self._publisher is not None:
             # A slow disk holds up fetching.
             while scheduler.checking < self._crew.crowd and (order := scheduler.next_order()):
-                self._submit(self._crew.workers, self._on_outcome, self._fetch, order)
+                self._errands.send(self._crew.workers, self._on_outcome, self._fetch, order)
             if entries := scheduler.due_elsewhere():
                 self._survey(entries)
             if not self._keeping and scheduler.ready <= self._settings.workers:
@@ -177,36 +175,7 @@ class Pool:
             dues.append(self._sample_at - now)
         if self._give_up_at is not None:
             dues.append(self._give_up_at - now)
-        self._take(min((due for due in dues if due is not None), default=None))
-
-    def _take(self, timeout: float | None) -> bool:
-        """Takes what arrives within so many seconds; returns whether anything did."""
-        try:
-            handle, argument = self._inbox.get(timeout=timeout and max(timeout, 0.0))
-        except queue.Empty:
-            return False
-        handle(argument)
-        return True
-
-    def _submit(
-        self,
-        executor: Executor,
-        handle: Callable[[Any], None],
-        work: Callable[..., Any],
-        *args: Any,
-    ) -> None:
-        """Has `work` done elsewhere, and `handle` called here with what it returns."""
-
-        def arrive(future: Future[Any]) -> None:
-            self._inbox.put((on_arrival, future))
-
-        def on_arrival(done: Future[Any]) -> None:
-            self._busy -= 1
-            if not self._ending:
-                handle(done.result())
-
-        self._busy += 1
-        executor.submit(work, *args).add_done_callback(arrive)
+        self._errands.take(min((due for due in dues if due is not None), default=None))
 
     # ------------------------------------------------------------ workers
 
@@ -237,7 +206,7 @@ class Pool:
             self._keeping -= 1
             handle(result)
 
-        self._submit(self._crew.keeper, done, work, *args)
+        self._errands.send(self._crew.keeper, done, work, *args)
 
     def _open(self) -> tuple[RunLock, Publisher, list[Orphan]]:
         """Makes what the run needs in DIR, and ends the wgets that killed runs left behind."""
@@ -392,7 +361,9 @@ class Pool:
             return
         self._sampling = True
         self._sample_at = now + interval
-        self._submit(self._crew.sampler, self._on_sample, self._sample, self._scheduler.to_sample())
+        self._errands.send(
+            self._crew.sampler, self._on_sample, self._sample, self._scheduler.to_sample()
+        )
 
     def _sample(self, wanted: list[tuple[str, bool]]) -> dict[str, tuple[int, int | None]]:
         return {name: peek(self._store, name, want_size=want) for name, want in wanted}
@@ -437,7 +408,7 @@ class Pool:
         """Ends all that is under way, and waits for it no longer than PATIENCE: a disk that does
         not answer must not keep us. What such threads leave is what a crash leaves.
         """
-        self._ending = True
+        self._errands.drop()
         self._stop.set()
         crew = self._crew
         crew.workers.shutdown(wait=False, cancel_futures=True)
@@ -446,7 +417,7 @@ class Pool:
             patience = max(self._give_up_at - self._clock.now(), 0.0)
         closed = False
         if self._all_arrive(patience) and not self._children.stuck():  # else it would hang as well
-            self._submit(crew.keeper, lambda _: None, self._close)
+            self._errands.send(crew.keeper, lambda _: None, self._close)
             closed = self._all_arrive(max(patience, AT_ONCE))
         if closed:
             for executor in (crew.keeper, crew.sampler, crew.workers):
@@ -463,11 +434,11 @@ class Pool:
     def _all_arrive(self, patience: float) -> bool:
         """Whether nobody has a job any more after so many seconds, or a second Ctrl-C."""
         end = self._clock.now() + patience
-        while self._busy and (now := self._clock.now()) < end:
-            self._take(min(end - now, AT_ONCE))
+        while self._errands.under_way and (now := self._clock.now()) < end:
+            self._errands.take(min(end - now, AT_ONCE))
             if self._is_impatient:
                 break
-        return not self._busy
+        return not self._errands.under_way
 
     def _finish(self) -> RunFinished:
         tally = self._scheduler.tally
@@ -481,7 +452,7 @@ class Pool:
             exit_code=self._exit_code(),
         )
         self._emit(finished)
-        while self._take(0):  # a signal that came meanwhile
+        while self._errands.take(0):  # a signal that came meanwhile
             pass
         code = self._exit_code()
         return finished if code == finished.exit_code else replace(finished, exit_code=code)

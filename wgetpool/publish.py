@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from wgetpool.errors import MachineError
+from wgetpool.failures import read_http_date
 from wgetpool.ledger import LedgerError, open_ledger, read_all
 from wgetpool.model import Clock, Entry, FailureClass, FileRecord, WholePart
 from wgetpool.part import peek, publish
-from wgetpool.policy import read_http_date
 from wgetpool.store import Store
 
 

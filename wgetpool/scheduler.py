@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from wgetpool import policy
+from wgetpool import failures, policy
 from wgetpool.model import (
     Approach,
     AttemptFailed,
@@ -331,7 +331,7 @@ class Scheduler:
         elif isinstance(error, BlockingIOError | FileExistsError):  # another run was there first
             self._put_elsewhere(job)
         elif error is not None:
-            self._fail(job, policy.classify_os_error(error))
+            self._fail(job, failures.classify_os_error(error))
 
     def effort(self, name: str) -> tuple[int, float]:
         """Attempts and seconds that a file which is being checked has taken so far."""

@@ -351,7 +351,7 @@ def test_a_disk_that_hangs_is_not_waited_for(
 
     def strike(_: object) -> None:
         run.pool._keeping += 1  # a job that never comes back
-        run.pool._busy += 1
+        run.pool._errands.under_way += 1
         for number in numbers:
             run.pool.interrupt(number)
 
