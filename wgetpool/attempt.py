@@ -264,7 +264,8 @@ class _Attempt:
             if 0 < limits.attempt_timeout <= now - self.started_at:
                 return Ending.TIMED_OUT
             length = self.part.length()
-            quiet.watch(length, child)
+            if now - self.started_at >= EARLY:
+                quiet.watch(length, child)
             if meter.stalled(now=now, length=length):
                 quiet.last = child.look(link=head is None)
                 return Ending.STALLED

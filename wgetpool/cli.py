@@ -407,6 +407,20 @@ def verify(
     )
 
 
+@app.command(short_help="End what works on DIR, in order.")
+def stop(
+    *,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")],
+) -> int:
+    """End the run on DIR in order, from any terminal, and wgets that a killed run left behind.
+    Exit code 0 when nothing runs any more.
+    """
+    from wgetpool.stop import stop_directory
+
+    _on_signals(_exit_in_order)
+    return stop_directory(directory.absolute(), out=sys.stdout)
+
+
 def _choose(  # noqa: PLR0917
     sources: list[str],
     select: list[str],
@@ -474,7 +488,7 @@ def _run(settings: Settings, entries: list[Entry], *, json: bool, quiet: bool) -
         raise MachineError(_write_traceback(settings.directory)) from error
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _on_signals(_exit_in_order)
+        _on_signals(_exit_at_once)  # no child is left
         if pool is not None and pool.muted:
             _mute()
         try:

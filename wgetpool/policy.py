@@ -202,7 +202,7 @@ class Meter:
         last_at, last_length = self._samples[-1]
         if window <= 0:
             return False
-        if now - last_at > max(10.0, window / 4) or length < last_length:
+        if now - last_at > max(3.0, window / 4) or length < last_length:
             self._samples.clear()
         self._samples.append((now, length))
         while len(self._samples) > 1 and self._samples[1][0] <= now - window:

@@ -109,7 +109,7 @@ class Pool:
         self._sampling = False
         self._signals: list[int] = []
         self._give_up_at: float | None = None
-        self._telling = False
+        self._telling = self._finished = False
         self.muted = False
         self.abandoned = False  # threads are left behind that hang, or that nobody waits for
 
@@ -380,13 +380,15 @@ class Pool:
             self._pause()
             return
         self._signals.append(number)
+        if self._finished:  # it came while the last line was written
+            return
         if len(self._signals) == 1:
             name = signal.Signals(number).name
             self._scheduler.halt(Failure(kind=FailureClass.LOCAL, reason=name))
             self._stop.set()
             self._give_up_at = self._clock.now() + PATIENCE
             self._emit(Stopping(reason=name))
-        elif number == signal.SIGINT:
+        elif self._is_impatient:
             self._children.kill(0)
             self._give_up_at = self._clock.now() + AT_ONCE
 
@@ -410,26 +412,32 @@ class Pool:
         """
         self._errands.drop()
         self._stop.set()
-        crew = self._crew
-        crew.workers.shutdown(wait=False, cancel_futures=True)
+        self._crew.workers.shutdown(wait=False, cancel_futures=True)
+        self.abandoned = True
+        try:
+            self.abandoned = not self._wind_up()
+        finally:  # also when a script's Ctrl-C breaks the waiting off
+            stuck = self._children.kill(AT_ONCE) if self.abandoned else 0
+        if stuck:
+            blocked = "blocked on the disk (state D): nothing ends them before it answers"
+            self._warn(f"{count(stuck, 'wget')} {blocked}")
+        elif self.abandoned and not self._is_impatient:
+            self._warn(f"not waited for what hangs: {self._settings.directory} does not answer")
+
+    def _wind_up(self) -> bool:
+        """Waits for all, then closes what the run has open; returns whether that went well."""
         patience = PATIENCE
         if self._give_up_at is not None:
             patience = max(self._give_up_at - self._clock.now(), 0.0)
-        closed = False
-        if self._all_arrive(patience) and not self._children.stuck():  # else it would hang as well
-            self._errands.send(crew.keeper, lambda _: None, self._close)
-            closed = self._all_arrive(max(patience, AT_ONCE))
-        if closed:
-            for executor in (crew.keeper, crew.sampler, crew.workers):
-                executor.shutdown()
-            self._stop.close()
-            return
-        self.abandoned = True
-        if stuck := self._children.kill(AT_ONCE):
-            blocked = "blocked on the disk (state D): nothing ends them before it answers"
-            self._warn(f"{count(stuck, 'wget')} {blocked}")
-        elif not self._is_impatient:
-            self._warn(f"not waited for what hangs: {self._settings.directory} does not answer")
+        if not self._all_arrive(patience) or self._children.stuck():  # it would hang as well
+            return False
+        self._errands.send(self._crew.keeper, lambda _: None, self._close)
+        if not self._all_arrive(max(patience, AT_ONCE)):
+            return False
+        for executor in (self._crew.keeper, self._crew.sampler, self._crew.workers):
+            executor.shutdown()
+        self._stop.close()
+        return True
 
     def _all_arrive(self, patience: float) -> bool:
         """Whether nobody has a job any more after so many seconds, or a second Ctrl-C."""
@@ -451,6 +459,7 @@ class Pool:
             seconds=round(self._clock.now() - self._started_at, 3),
             exit_code=self._exit_code(),
         )
+        self._finished = True
         self._emit(finished)
         while self._errands.take(0):  # a signal that came meanwhile
             pass
