@@ -1,0 +1,186 @@
+"""Real children: signalled all together, looked at, given up and reaped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+from support.runner import wait_until
+
+from wgetpool import process
+from wgetpool.model import Command, Link, ProcessState
+
+SLEEP = ("/bin/sleep", "60")
+ENV = (b"PATH=/usr/bin:/bin",)
+
+
+@pytest.fixture
+def children() -> Iterator[process.Children]:
+    made = process.Children()
+    yield made
+    assert made.kill(5) == 0
+
+
+def start(children: process.Children, *argv: str, mark: str = "") -> process.Child:
+    return children(Command(argv=argv or SLEEP, env=ENV, mark=mark))
+
+
+def state(child: process.Child) -> str:
+    found: str = psutil.Process(child.pid).status()
+    return found
+
+
+def test_all_stop_and_go_on_together(children: process.Children) -> None:
+    """Those that are started meanwhile, too."""
+    first, second = start(children), start(children)
+
+    children.stop()
+    late = start(children)
+
+    for child in (first, second, late):
+        wait_until(lambda child=child: state(child) == "stopped")  # type: ignore[misc]
+    children.go_on()
+    for child in (first, second, late, start(children)):
+        wait_until(lambda child=child: state(child) == "sleeping")  # type: ignore[misc]
+
+
+def test_all_are_killed_and_reaped(children: process.Children) -> None:
+    """Whoever owns them; the owner still learns how its child ended."""
+    first, second = start(children), start(children)
+
+    assert children.kill(5) == 0
+
+    assert [child.close()[0] for child in (first, second)] == [-signal.SIGKILL] * 2
+    assert not psutil.pid_exists(first.pid)
+
+
+def test_a_reaped_child_is_not_signalled(children: process.Children) -> None:
+    """Its number may be another's by now."""
+    child = start(children, "/bin/true")
+    wait_until(child.has_ended)
+
+    child.signal(signal.SIGKILL)
+
+    assert child.close()[0] == 0
+
+
+def test_a_child_that_cannot_be_ended_is_given_up_and_reaped_later(
+    children: process.Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in state D: no exit code, no waiting for ever, and no zombie once it has ended."""
+    child = start(children)
+    monkeypatch.setattr(process, "GRACE", 0.01)
+    monkeypatch.setattr(process, "LAST_GRACE", 0.01)
+    monkeypatch.setattr(process.Child, "signal", lambda *_: None)
+
+    code, _ = child.close()
+    assert code is None
+    assert children.stuck() == 1
+
+    os.kill(child.pid, signal.SIGKILL)
+    wait_until(lambda: children.stuck() == 0)
+    assert not psutil.pid_exists(child.pid)
+
+
+def test_a_child_knows_the_file_that_it_works_for(children: process.Children) -> None:
+    """By its environment, whatever the name is."""
+    child = start(children, mark="träin/a b=%.tar")
+
+    wait_until(lambda: psutil.Process(child.pid).name() == "sleep")
+    assert psutil.Process(child.pid).environ()["WGETPOOL_PART"] == "träin/a b=%.tar"
+
+
+@pytest.mark.parametrize(
+    ("act", "seen"),
+    [
+        (lambda child: None, ProcessState.ALIVE),
+        (lambda child: child.signal(signal.SIGSTOP), ProcessState.STOPPED),
+        (lambda child: child.signal(signal.SIGKILL), ProcessState.ENDED),
+    ],
+)
+def test_a_child_is_seen_as_it_is(
+    children: process.Children, act: Callable[[process.Child], None], seen: ProcessState
+) -> None:
+    """Alive, stopped, or a zombie."""
+    child = start(children)
+    act(child)
+
+    wait_until(lambda: child.look().state is seen)
+
+
+def test_what_is_gone_is_seen_as_ended(children: process.Children) -> None:
+    """No error: it may end at any moment."""
+    child = start(children, "/bin/true")
+    wait_until(child.has_ended)
+
+    assert child.look(link=True).state is ProcessState.ENDED
+
+
+CONNECT = """
+import socket, sys, time
+line = socket.socket()
+line.setblocking(False)
+line.connect_ex(("127.0.0.1", int(sys.argv[1])))
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def deaf_port() -> Iterator[int]:
+    """A port whose queue is full: who connects gets no answer."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port: int = listener.getsockname()[1]
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        yield port
+        for filler in fillers:
+            filler.close()
+
+
+def test_a_connection_that_is_not_answered_is_seen(
+    children: process.Children, deaf_port: int
+) -> None:
+    """It is neither the name service nor the server's answer that is missing."""
+    child = start(children, sys.executable, "-c", CONNECT, str(deaf_port))
+
+    wait_until(lambda: child.look(link=True).link is Link.CONNECTING)
+
+
+def test_a_connection_is_seen(children: process.Children) -> None:
+    """From then on, the server is to blame."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        child = start(children, sys.executable, "-c", CONNECT, str(port))
+
+        wait_until(lambda: child.look(link=True).link is Link.CONNECTED)
+
+
+def test_no_connection_is_seen(children: process.Children) -> None:
+    """It has not come to one."""
+    child = start(children)
+
+    assert child.look(link=True).link is Link.NONE
+
+
+def test_a_stranger_is_signalled_only_when_it_is_the_right_one(
+    children: process.Children,
+) -> None:
+    """Asked while its number cannot be given away."""
+    child = start(children)
+
+    assert not process.signal_process(child.pid, signal.SIGKILL, is_right=lambda: False)
+    assert not child.has_ended()
+    assert process.signal_process(child.pid, signal.SIGKILL, is_right=lambda: True)
+    wait_until(child.has_ended)
+    assert not process.signal_process(child.pid, signal.SIGKILL, is_right=lambda: True)
