@@ -69,15 +69,11 @@ def fetch(
             attempt = _Attempt(
                 order, part, stop=stop, clock=clock, started_at=started_at, trails=trails
             )
-            final = store.final(order.entry.name)
-            if order.examine and os.path.lexists(final):
-                outcome = attempt.examine(final, environment, launch)
-            elif _is_new(final, order):  # published meanwhile by another run
-                outcome = Outcome(name=order.entry.name, ending=Ending.ELSEWHERE)
-            else:
-                outcome = None
-            return outcome or attempt.run(environment, launch)
-    except OSError as error:
+            try:
+                return attempt.make(store.final(order.entry.name), environment, launch)
+            except OSError as error:
+                return attempt.give_up(error)
+    except OSError as error:  # no part to be had
         return Outcome(
             name=order.entry.name,
             ending=Ending.SHORT if failures.is_shortage(error) else Ending.NOT_STARTED,
@@ -150,6 +146,23 @@ class _Attempt:
         self.examined: Examination | None = None
         self.before = self.offset = 0
         self.known = RemoteFile()
+
+    def make(self, final: Path, environment: tuple[bytes, ...], launch: Launcher) -> Outcome:
+        outcome = None
+        if self.order.examine and os.path.lexists(final):
+            outcome = self.examine(final, environment, launch)
+        elif _is_new(final, self.order):  # published meanwhile by another run
+            outcome = Outcome(name=self.entry.name, ending=Ending.ELSEWHERE)
+        return outcome or self.run(environment, launch)
+
+    def give_up(self, error: OSError) -> Outcome:
+        """DIR itself failed: the part stays as it is, for the next attempt to settle."""
+        short = failures.is_shortage(error)
+        return self._outcome(
+            Ending.SHORT if short else Ending.NOT_STARTED,
+            received=0 if short else max(self.part.length() - self.offset, 0),
+            failure=failures.classify_os_error(error),
+        )
 
     # ------------------------------------------------------------ a file that is there already
 
