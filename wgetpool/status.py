@@ -5,6 +5,7 @@ disturbs no run.
 from __future__ import annotations
 
 import json as jsonlib
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -14,10 +15,10 @@ from typing import TextIO
 from wgetpool.checksums import format_line
 from wgetpool.errors import ExitCode, SourceError
 from wgetpool.ledger import LedgerError, read_all
-from wgetpool.model import Entry, FileRecord, Settings
+from wgetpool.model import Entry, FileRecord, Orphan, Settings
 from wgetpool.part import peek
 from wgetpool.publish import Presence, survey_read_only
-from wgetpool.store import Store, length_of
+from wgetpool.store import KnownRun, Store, length_of
 from wgetpool.words import count, format_size, printable
 
 STATES = ("done", "partial", "failed", "pending")
@@ -39,21 +40,46 @@ class FileStatus:
     proof: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workers:
+    """Who works on a folder: live runs, and what dead ones left behind on this machine."""
+
+    runs: list[KnownRun]
+    orphans: list[Orphan]
+
+    @classmethod
+    def of(cls, store: Store) -> Workers:
+        known = store.known_runs()
+        dead = frozenset(each.run for each in known if not each.alive)
+        return cls(
+            runs=[each for each in known if each.alive],
+            orphans=_find_orphans(dead) if dead else [],
+        )
+
+
+def _find_orphans(dead: frozenset[str]) -> list[Orphan]:
+    """Looks at all processes of the machine: for those who have a reason to."""
+    from wgetpool import process  # noqa: PLC0415
+
+    return sorted(process.find_orphans(dead), key=lambda orphan: (orphan.part, orphan.pid))
+
+
 def print_status(directory: Path, *, names: str | None, json: bool, out: TextIO) -> int:
     """Prints the status; returns 0 when all that was asked for is whole, else 1. Raises
     SourceError.
     """
     store = Store(directory)
     files = [_file_status(store, record) for record in _read(store)]
-    running = bool(store.live_runs())
     whole = bool(files) and all(file.state == "done" for file in files)
     if json:
-        out.write(jsonlib.dumps(_as_object(files, running=running)) + "\n")
+        out.write(jsonlib.dumps(_as_object(files, Workers.of(store))) + "\n")
     elif names:
         wanted = {"partial", "pending"} if names == "pending" else {names}
         out.writelines(f"{file.name}\n" for file in files if file.state in wanted)
     else:
-        out.writelines(f"{printable(line)}\n" for line in _lines(files, running=running))
+        lines = [*_lines_of_files(files)]
+        lines[1:1] = _lines_of_workers(Workers.of(store), directory)
+        out.writelines(f"{printable(line)}\n" for line in lines)
     return ExitCode.WHOLE if whole else ExitCode.FAILED
 
 
@@ -158,23 +184,54 @@ def _file_status(store: Store, record: FileRecord) -> FileStatus:
     )
 
 
-def _as_object(files: list[FileStatus], *, running: bool) -> dict[str, object]:
+def _as_object(files: list[FileStatus], workers: Workers) -> dict[str, object]:
     counts = Counter(file.state for file in files)
     keys = FileStatus.__slots__
+    signed = [run.signature for run in workers.runs]
     return {
         **{state: counts[state] for state in STATES},
         "bytes": sum(file.bytes for file in files),
-        "running": running,
+        "running": bool(workers.runs),
+        "runs": [{"pid": one and one.pid, "host": (one and one.host) or None} for one in signed],
+        "orphans": [{"pid": one.pid, "name": one.part or None} for one in workers.orphans],
         "files": [{key: getattr(file, key) for key in keys} for file in files],
     }
 
 
-def _lines(files: list[FileStatus], *, running: bool) -> Iterable[str]:
+def _lines_of_workers(workers: Workers, directory: Path) -> Iterable[str]:
+    runs, orphans = workers.runs, workers.orphans
+    if runs:
+        verb = "a run is" if len(runs) == 1 else f"{len(runs):,} runs are"
+        yield f"{verb} working on it: {', '.join(map(_whereabouts, runs))}"
+    else:
+        yield "no run is working on it"
+    if orphans:
+        verb, them = ("works", "it") if len(orphans) == 1 else ("work", "them")
+        told = [f"{one.part or '(unknown)'} (pid {one.pid})" for one in orphans]
+        command = f"wgetpool stop {shlex.quote(str(directory))}"
+        yield (
+            f"{count(len(orphans), 'wget')} of a killed run still {verb}: {_some(told)}; "
+            f"{command} ends {them}, and so does the next run"
+        )
+
+
+def _whereabouts(run: KnownRun) -> str:
+    if run.signature is None:
+        return "pid unknown"
+    return f"pid {run.signature.pid}" + f" on {run.signature.host}" * run.signature.is_elsewhere
+
+
+def _some(names: list[str]) -> str:
+    """Not more of them than can be read."""
+    more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
+
+
+def _lines_of_files(files: list[FileStatus]) -> Iterable[str]:
     counts = Counter(file.state for file in files)
     told = ", ".join(f"{counts[state]:,} {state}" for state in STATES if counts[state])
     here = format_size(sum(file.bytes for file in files))
     yield f"{count(len(files), 'file')}: {told or 'nothing asked for yet'}; {here} here"
-    yield "a run is working on it" if running else "no run is working on it"
     for file in files:
         if file.state == "partial":
             share = (
@@ -186,5 +243,4 @@ def _lines(files: list[FileStatus], *, running: bool) -> Iterable[str]:
         if file.state == "failed":
             reasons.setdefault(file.reason or "", []).append(file.name)
     for reason, names in sorted(reasons.items(), key=lambda item: -len(item[1])):
-        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-        yield f"  failed   {', '.join(names[:NAMES_SHOWN])}{more}: {reason}"
+        yield f"  failed   {_some(names)}: {reason}"

@@ -9,8 +9,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +21,10 @@ from wgetpool.locks import NO_LOCKS, LockSupport, probe, try_lock
 
 STATE = ".wgetpool"
 UNLOCKED = "unlocked"  # the last word in the lock file of a run without locks
+_SIGNATURE = re.compile(
+    r"(?P<pid>[0-9]{1,9})"  # an old file holds no more
+    rf"(?: (?P<host>.+) (?P<boot>\S*) (?P<start>[0-9]*)(?P<mark> {UNLOCKED})?)?\n?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +102,32 @@ class Store:
         """The ids of runs that ended without taking back their lock: they were killed, or the
         machine went down.
         """
-        return [path.name for path in self._run_locks() if not is_locked(path)]
+        return [known.run for known in self.known_runs() if not known.alive]
 
     def live_runs(self) -> list[str]:
         """The ids of the runs that work on DIR now."""
-        return [path.name for path in self._run_locks() if is_locked(path)]
+        return [known.run for known in self.known_runs() if known.alive]
+
+    def known_runs(self) -> list[KnownRun]:
+        """The runs, alive and dead, whose lock files are there."""
+        names: list[str] = []
+        with suppress(FileNotFoundError):
+            names = sorted(path.name for path in self.runs.iterdir())
+        return [known for known in map(self.look_at_run, names) if known is not None]
+
+    def look_at_run(self, run: str) -> KnownRun | None:
+        """As it is now; None where its lock file is gone. Its lock tells whether it is alive, and
+        where that means nothing, its signature.
+        """
+        try:
+            with (self.runs / run).open("rb") as file:
+                locked = _is_locked(file.fileno())
+                signature = Signature.parse(os.fsdecode(file.read()))
+        except FileNotFoundError:
+            return None
+        if not locked and signature is not None and (locked is None or signature.unlocked):
+            locked = signature.is_alive()
+        return KnownRun(run=run, alive=bool(locked), signature=signature)
 
     def lock_run(self, run: str) -> RunLock:
         """The lock of a new run; raises MachineError where nothing can be written."""
@@ -133,12 +160,6 @@ class Store:
             "Name a folder that you may write with -o, or make room."
         )
 
-    def _run_locks(self) -> list[Path]:
-        try:
-            return sorted(self.runs.iterdir())
-        except FileNotFoundError:
-            return []
-
 
 class RunLock:
     """The lock that tells a live run from a dead one. No child inherits it, so it is free as soon
@@ -155,8 +176,8 @@ class RunLock:
         try:
             try_lock(self._descriptor, needed=store.locking)
             held = store.locking or probe(store.state) is LockSupport.HOLD
-            words = _signature(str(os.getpid())) + ([] if held else [UNLOCKED])
-            os.write(self._descriptor, f"{' '.join(words)}\n".encode())
+            signature = replace(Signature.of(os.getpid()), unlocked=not held)
+            os.write(self._descriptor, os.fsencode(f"{signature}\n"))
             unnamed.rename(store.runs / run)
         except OSError:
             os.close(self._descriptor)
@@ -168,46 +189,96 @@ class RunLock:
         os.close(self._descriptor)
 
 
-def is_locked(path: Path) -> bool:
-    """Whether the run of this lock file is alive; one whose file is gone is not. Its lock tells,
-    and where that means nothing, its signature.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """Who holds the lock of a run: enough to know the process again. `start` is in ticks since the
+    boot. Empty is what the system did not tell, and in an old lock file all but the pid.
     """
+
+    pid: int
+    host: str = ""
+    boot: str = ""
+    start: str = ""
+    unlocked: bool = False
+
+    @classmethod
+    def of(cls, pid: int) -> Signature:
+        """Of the process that has this pid here and now."""
+        return cls(pid=pid, host=os.uname().nodename, boot=boot_id(), start=_start_of(pid))
+
+    @classmethod
+    def parse(cls, text: str) -> Signature | None:
+        """What a lock file holds; None where that is no signature."""
+        if (found := _SIGNATURE.fullmatch(text)) is None:
+            return None
+        host, boot, start = (found[key] or "" for key in ("host", "boot", "start"))
+        unlocked = found["mark"] is not None
+        return cls(pid=int(found["pid"]), host=host, boot=boot, start=start, unlocked=unlocked)
+
+    def __str__(self) -> str:
+        words = [str(self.pid), self.host, self.boot, self.start, *[UNLOCKED] * self.unlocked]
+        return " ".join(words) if self.host else words[0]
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """On another machine (or in another container), whose processes nobody here can see."""
+        return self.host not in {"", os.uname().nodename}
+
+    def is_alive(self) -> bool:
+        """Whether the process is there, as far as can be seen from here."""
+        here = Signature.of(self.pid)
+        if not self.host:
+            return here.start != ""
+        return self.is_elsewhere or replace(self, unlocked=False) == here
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownRun:
+    """A run whose lock file is in DIR; no signature where the file holds none."""
+
+    run: str
+    alive: bool
+    signature: Signature | None
+
+    @property
+    def is_elsewhere(self) -> bool:
+        return self.signature is not None and self.signature.is_elsewhere
+
+    def is_process(self, pid: int) -> bool:
+        """Whether the process that has this pid here and now is the run: it is the one that signed,
+        and has the lock file open. Raises PermissionError where it is another user's.
+        """
+        signed = self.signature
+        if signed is None or signed.pid != pid or signed.is_elsewhere or not signed.is_alive():
+            return False
+        # Pids in another container, or one without a start, may be anybody's. The name of the
+        # lock file is nobody else's.
+        return any(path.name == self.run for path in _open_files(pid))
+
+
+def _is_locked(descriptor: int) -> bool | None:
+    """None where there are no locks."""
     try:
-        with path.open("rb") as file:
-            try:
-                if not try_lock(file.fileno(), shared=True):
-                    return True
-                locking = True
-            except OSError as error:
-                if error.errno not in NO_LOCKS:
-                    raise
-                locking = False
-            words = file.read().decode(errors="replace").rstrip("\n").split(" ")
-    except FileNotFoundError:
-        return False
-    return (not locking or words[4:] == [UNLOCKED]) and _lives(words)
+        return not try_lock(descriptor, shared=True)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        return None
 
 
-def _signature(pid: str) -> list[str]:
-    """Who the process with this pid is, here and now: pid, host name, boot, start."""
-    return [pid, os.uname().nodename, boot_id(), _start_of(pid)]
+def _open_files(pid: int) -> Iterator[Path]:
+    gone = suppress(FileNotFoundError, ProcessLookupError)
+    with gone:
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with gone:
+                yield link.readlink()
 
 
-def _lives(words: list[str]) -> bool:
-    """Whether the process that signed a lock file is there, or on another machine, where nobody
-    here can see it. An old file holds the pid alone.
-    """
-    here = _signature(words[0])
-    if len(words) == 1:
-        return here[3] != ""
-    return words[1] != here[1] or words[:4] == here
-
-
-def _start_of(pid: str) -> str:
+def _start_of(pid: int) -> str:
     """In ticks since the boot; empty for a process that has ended, or where /proc does not tell."""
     try:
-        stat = Path(f"/proc/{int(pid)}/stat").read_bytes()
-    except (OSError, ValueError):
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
         return ""
     state, *fields = stat.rpartition(b")")[2].decode().split()  # from the third on, proc(5)
     return "" if state in {"Z", "X"} else fields[18]

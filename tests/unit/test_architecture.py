@@ -22,6 +22,7 @@ LEVELS = {
     "sources": 8,  # links files and URLs -> a lazy stream of entries
     "display": 7,  # the live display
     "crew": 7,  # the threads of a run
+    "errands": 2,  # work that others do, and the inbox
     "slots": 2,  # how many attempts run at a time
     "scheduler": 7,  # the states of the files: which is next, when again
     "selection": 7,  # patterns, order, slice, shard
@@ -36,10 +37,12 @@ LEVELS = {
     "checksums": 9,  # the files that sha256sum writes
     "locks": 1,  # what a file system's locks can do
     "verify": 10,  # all finished files against the ledger
+    "stop": 10,  # the end of what works on the folder
     "ledger": 4,  # the database: what is done, what was tried
     "wget": 2,  # all knowledge of wget
     "process": 2,  # operating system processes and the clock
     "store": 2,  # the folder: paths, modes, free space, the lock of a run
+    "failures": 3,  # what a failure means
     "policy": 2,  # decisions, from data alone
     "model": 1,  # types, protocols
     "errors": 0,  # what ends a command: exceptions and exit codes
@@ -60,8 +63,8 @@ OWNERS: dict[str, set[str]] = {
     "hashlib": {"proof", "part", "store", "sources"},
     "tarfile": {"archive"},
     "zlib": {"archive"},
-    "concurrent.futures": {"pool", "crew", "verify"},
-    "queue": {"pool"},
+    "concurrent.futures": {"errands", "crew", "verify"},
+    "queue": {"errands"},
     "rich": {"display", "status", "verify"},
     "typer": {"cli"},
 }

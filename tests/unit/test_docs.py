@@ -136,7 +136,7 @@ def test_the_status_object_is_explained_with_an_example() -> None:
     """Its counts, and what it says of a file."""
     section = DOCS["json.md"].partition("\n## `wgetpool status")[2]
     (example,) = [one for one in examples() if "files" in one and "event" not in one]
-    expected = {*status.STATES, "bytes", "running", "files"}
+    expected = {*status.STATES, "bytes", "running", "runs", "orphans", "files"}
 
     assert set(example) == expected
     assert all(set(file) == keys_of(status.FileStatus) for file in example["files"])

@@ -9,13 +9,17 @@ import pickle
 import shutil
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as some
 
 from wgetpool.errors import MachineError
 from wgetpool.locks import LockSupport
-from wgetpool.store import RunLock, Store, boot_id, is_locked
+from wgetpool.store import KnownRun, RunLock, Signature, Store, boot_id
 
 
 @pytest.fixture
@@ -35,6 +39,12 @@ def open_umask() -> Iterator[None]:
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
+
+
+def is_alive(store: Store, run: str) -> bool:
+    """As its lock file says; a run without one is not."""
+    known = store.look_at_run(run)
+    return known is not None and known.alive
 
 
 def test_everything_of_a_file_has_its_place() -> None:
@@ -213,7 +223,7 @@ def test_a_lock_has_no_name_before_it_is_held(
     rename = Path.rename
 
     def look_then_rename(path: Path, target: Path) -> Path:
-        seen.append(is_locked(path))
+        seen.append(is_alive(store, f"../{path.name}"))
         assert store.live_runs() == store.dead_runs() == []
         return rename(path, target)
 
@@ -236,11 +246,11 @@ def test_looking_does_not_lock(store: Store) -> None:
     """Two that look at once see the same, and a lock is not lost by it."""
     lock = RunLock(store, "r1")
 
-    looks = [is_locked(store.runs / "r1") for _ in range(3)]
+    looks = [is_alive(store, "r1") for _ in range(3)]
     lock.release()
 
     assert looks == [True, True, True]
-    assert not is_locked(store.runs / "r1")
+    assert not is_alive(store, "r1")
 
 
 def test_a_run_may_be_forgotten_twice(store: Store) -> None:
@@ -352,7 +362,7 @@ def test_a_run_without_locks_is_known_by_its_signature(
     words = dict(zip(("pid", "host", "boot", "start", "mark"), signature(lockless), strict=True))
     (lockless.runs / "r1").write_text(" ".join((words | changes).values()) + "\n")
 
-    assert is_locked(lockless.runs / "r1") == alive
+    assert is_alive(lockless, "r1") == alive
 
 
 @pytest.mark.parametrize("host", [HERE, "another"])
@@ -379,7 +389,7 @@ def test_an_old_lock_file_holds_a_pid_alone(
     monkeypatch.setattr(fcntl, "flock", nothing_locks)
 
     assert dead == ["old"]
-    assert is_locked(store.runs / "old") == alive
+    assert is_alive(store, "old") == alive
 
 
 @pytest.mark.parametrize(("state", "alive"), [("S", True), ("Z", False)])
@@ -392,7 +402,7 @@ def test_a_process_that_only_waits_to_be_buried_is_dead(
     (lockless.runs / "r1").write_text(" ".join(words) + "\n")
     monkeypatch.setattr(Path, "read_bytes", lambda path: stat.encode())
 
-    assert is_locked(lockless.runs / "r1") == alive
+    assert is_alive(lockless, "r1") == alive
 
 
 def test_another_error_than_a_missing_lock_is_passed_on(
@@ -414,3 +424,100 @@ def test_another_error_than_a_missing_lock_is_passed_on(
 def test_a_boot_has_one_id() -> None:
     """The same for everybody who asks."""
     assert boot_id() == boot_id() != ""
+
+
+# ---------------------------------------------------------------- who a run is
+
+
+US = Signature.of(os.getpid())
+SIGNATURES = some.builds(
+    Signature,
+    pid=some.integers(0, 10**9 - 1),
+    host=some.text("ab-.\udcff ", min_size=1),
+    boot=some.sampled_from(["", US.boot]),
+    start=some.sampled_from(["", "1", US.start]),
+    unlocked=some.booleans(),
+)
+
+
+@given(SIGNATURES)
+def test_a_signature_is_read_as_it_was_written(signature: Signature) -> None:
+    """Whatever a machine is called, and where its system tells less."""
+    assert Signature.parse(f"{signature}\n") == signature
+
+
+def test_a_lock_file_is_signed_by_its_run(store: Store) -> None:
+    """With what is known again: pid, host, boot, start."""
+    lock = store.lock_run("r1")
+    known = store.look_at_run("r1")
+    lock.release()
+
+    assert known == KnownRun(run="r1", alive=True, signature=US)
+    assert str(US).split(" ") == [str(os.getpid()), HERE, boot_id(), US.start]
+    assert store.look_at_run("r1") is None
+
+
+@given(some.binary(max_size=80) | SIGNATURES.map(lambda one: os.fsencode(str(one))))
+@example(b"99999999999999999999 " + os.fsencode(f"{HERE} {US.boot} {US.start}"))
+@example("\u0661".encode())
+@example(f"{os.getpid()} ".encode())
+@example(b"\0" * 70)
+def test_whatever_is_in_a_lock_file_names_no_process(content: bytes) -> None:
+    """A pid that is somebody's is nobody's run without its open lock file."""
+    signature = Signature.parse(os.fsdecode(content))
+    known = KnownRun(run="r1", alive=True, signature=signature)
+
+    assert not known.is_process(os.getpid())
+    assert signature is None or not known.is_process(signature.pid)
+
+
+@pytest.mark.parametrize(
+    ("change", "right"),
+    [
+        ({}, True),
+        ({"unlocked": True}, True),
+        ({"host": "", "boot": "", "start": ""}, True),  # an old lock file
+        ({"host": "another"}, False),
+        ({"boot": "another"}, False),
+        ({"start": "1"}, False),
+        ({"pid": 1}, False),
+    ],
+)
+def test_a_run_is_the_process_that_signed_and_has_its_lock_open(
+    store: Store, change: dict[str, Any], right: bool
+) -> None:
+    """Not whoever has its pid now, or has it in another container."""
+    lock = store.lock_run("r1")
+    (store.runs / "r1").write_text(f"{replace(US, **change)}\n")
+    known = store.look_at_run("r1")
+    assert known is not None
+
+    assert known.is_process(os.getpid()) == right
+
+    lock.release()
+    assert not known.is_process(os.getpid())
+
+
+def test_whose_files_cannot_be_looked_at_is_another_users(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is told, and taken for no answer."""
+    known = KnownRun(run="r1", alive=True, signature=US)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+
+    with pytest.raises(PermissionError):
+        known.is_process(os.getpid())
+
+
+def test_what_no_lock_and_no_signature_tells_is_dead(
+    lockless: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file torn by a power cut, where there are no locks."""
+    monkeypatch.setattr(fcntl, "flock", nothing_locks)
+    (lockless.runs / "r1").write_bytes(b"\0" * 40)
+
+    assert lockless.known_runs() == [KnownRun(run="r1", alive=False, signature=None)]

@@ -1,0 +1,174 @@
+"""The end of what works on DIR: live runs are asked to end in order, and wgets that dead ones left
+behind are ended. Main thread.
+
+Never signals a process that is not known to be the run, and none on another machine.
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TextIO
+
+from wgetpool import process
+from wgetpool.errors import ExitCode, SourceError
+from wgetpool.model import ProcessState
+from wgetpool.store import KnownRun, Store
+from wgetpool.words import count, printable, write_lines
+
+PATIENCE = 60.0  # seconds for a run to end its wgets and to write down what it has
+LOOK_EVERY = 0.2  # seconds
+NAMES_SHOWN = 20
+
+
+def stop_directory(directory: Path, *, out: TextIO) -> int:
+    """Ends all that works on DIR and says what; returns 0 when nothing does any more, else 1.
+    Raises SourceError.
+    """
+    store = Store(directory)
+
+    def say(line: str) -> None:
+        write_lines(out, [printable(line)])
+
+    try:
+        if not (store.runs.is_dir() or store.ledger.exists()):
+            raise SourceError(f"{directory} is no folder of a run: it has no .wgetpool/runs.")
+        problems = _stop(store, say)
+    except PermissionError as error:
+        problems = [f"{error.filename} is another user's: stop the run as who began it"]
+    for problem in problems:
+        say(problem)
+    return ExitCode.FAILED if problems else ExitCode.WHOLE
+
+
+def _stop(store: Store, say: Callable[[str], None]) -> list[str]:
+    """Returns what still runs, and what can be done about it."""
+    live = [known for known in store.known_runs() if known.alive]
+    obstacles = {known.run: _ask_to_end(store, known) for known in live}
+    problems = [f"{_named(known)} {why}" for known in live if (why := obstacles[known.run])]
+    asked = [known for known in live if not obstacles[known.run]]
+    if asked:
+        say(f"waiting for {', '.join(map(_named, asked))} to end")
+        _await_end(store, asked)
+    for known in asked:
+        if _works(store, known):
+            late = f"has not ended within {PATIENCE:.0f} s"
+            problems.append(f"{_named(known)} {late}: {_kill(known)}")
+        else:
+            say(f"ended {_named(known)}")
+    ended, stuck = _end_orphans(store)
+    for line in ended:
+        say(line)
+    problems += stuck
+    now = [known for known in store.known_runs() if known.alive]
+    problems += [f"{_named(known)} has begun since" for known in now if known.run not in obstacles]
+    if not (asked or ended or problems):
+        say(f"nothing runs on {store.directory}")
+    return problems
+
+
+# ---------------------------------------------------------------- live runs
+
+
+def _ask_to_end(store: Store, known: KnownRun) -> str:
+    """Sends the run its signal; returns what is in the way. Nothing is where it has just ended."""
+    signed = known.signature
+    if signed is None:
+        path = shlex.quote(str(store.runs / known.run))
+        return f"cannot be stopped: its lock file does not tell its pid, but fuser {path} may"
+    if signed.is_elsewhere:
+        return f"cannot be stopped from here: run {_command(store)} on {signed.host}"
+
+    try:
+        sent = _terminate(known, signed.pid)
+    except PermissionError:
+        return f"is another user's: kill {signed.pid} as that user, or as root, ends it"
+    if sent or not _works(store, known):
+        return ""
+    return f"cannot be seen from here: run {_command(store)} in the container where it works"
+
+
+def _terminate(known: KnownRun, pid: int) -> bool:
+    """Whether it was sent to the run: one that is stopped goes on first, and comes to itself.
+
+    A signal for a stopped process is given to any of its threads later, and then the main one, that
+    would heed it, may sleep on.
+    """
+
+    def is_right() -> bool:
+        return known.is_process(pid)
+
+    stopped = process.look(pid).state is ProcessState.STOPPED
+    if process.signal_process(pid, signal.SIGCONT, is_right=is_right) and stopped:
+        with closing(process.StopSwitch()) as never:
+            process.pause(LOOK_EVERY, stop=never)
+    return process.signal_process(pid, signal.SIGTERM, is_right=is_right)
+
+
+def _await_end(store: Store, runs: list[KnownRun]) -> None:
+    clock = process.SystemClock()
+    give_up_at = clock.now() + PATIENCE
+    with closing(process.StopSwitch()) as never:
+        while clock.now() < give_up_at and any(_works(store, known) for known in runs):
+            process.pause(LOOK_EVERY, stop=never)
+
+
+def _works(store: Store, known: KnownRun) -> bool:
+    """Whether the run has its lock still, or its process is there: it gives back its lock first."""
+    now = store.look_at_run(known.run)
+    if now is not None and now.alive:
+        return True
+    return known.signature is not None and known.signature.is_alive()
+
+
+def _named(known: KnownRun) -> str:
+    signed = known.signature
+    if signed is None:
+        return f"the run {known.run}"
+    return f"the run with pid {signed.pid}" + f" on {signed.host}" * signed.is_elsewhere
+
+
+def _kill(known: KnownRun) -> str:
+    pid = known.signature.pid if known.signature else ""
+    return f"kill -KILL {pid} ends it at once, and the same command again its wgets"
+
+
+def _command(store: Store) -> str:
+    return f"wgetpool stop {shlex.quote(str(store.directory))}"
+
+
+# ---------------------------------------------------------------- what dead runs left behind
+
+
+def _end_orphans(store: Store) -> tuple[list[str], list[str]]:
+    """Ends them and forgets their runs; returns what to say of it, and what cannot be ended."""
+    dead = [known for known in store.known_runs() if not known.alive]
+    ids = frozenset(known.run for known in dead)
+    orphans = process.end_orphans(ids) if dead else []
+    stuck = process.find_orphans(ids) if orphans else []
+    pids = sorted(orphan.pid for orphan in stuck)
+    said = []
+    if names := sorted(orphan.part for orphan in orphans if orphan.pid not in pids):
+        wgets = count(len(names), "wget")
+        said.append(f"ended {wgets} that a killed run had left behind: {_some(names)}")
+    for known in dead:
+        if known.is_elsewhere:
+            # Not forgotten: there, its lock file leads to the wgets that it may have left.
+            said.append(f"{_named(known)} was killed: {_command(store)} there ends what it left")
+        elif all(orphan.run != known.run for orphan in stuck):
+            store.forget_run(known.run)
+    return said, [_blocked(pids)] if pids else []
+
+
+def _blocked(pids: list[int]) -> str:
+    told = ", ".join(map(str, pids))
+    why = "blocked on the disk (state D), and nothing ends them before it answers"
+    return f"{count(len(pids), 'wget')} of a killed run cannot be ended (pid {told}): {why}"
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(name or "(unknown)" for name in names[:NAMES_SHOWN]) + more
