@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from wgetpool import failures, policy, process, proof, wget
+from wgetpool import failures, orphans, policy, process, proof, wget
 from wgetpool.examine import Examination, examine
 from wgetpool.model import (
     Approach,
@@ -95,7 +95,7 @@ def _claim(store: Store, name: str, stop: StopFlag) -> Part | None:
     if part := claim(store, name):
         return part
     dead = store.dead_runs()
-    return claim(store, name) if dead and process.end_orphans(frozenset(dead), name) else None
+    return claim(store, name) if dead and orphans.end(frozenset(dead), name) else None
 
 
 def _is_new(final: Path, order: AttemptOrder) -> bool:

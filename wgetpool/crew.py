@@ -77,7 +77,7 @@ def _start(name: str, wanted: int) -> _Threads:
     """An executor whose threads all run: it starts them when it is given work, and where the system
     gives none then, the work is lost.
     """
-    executor = ThreadPoolExecutor(wanted, name)
+    executor = ThreadPoolExecutor(wanted, name, initializer=process.block_signals)
     given, go = 0, Event()
     try:
         while given < wanted:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from wgetpool import process, proof, wget
+from wgetpool import orphans, process, proof, wget
 from wgetpool.attempt import fetch
 from wgetpool.crew import Crew, recruit
 from wgetpool.errands import Errands
@@ -31,7 +31,6 @@ from wgetpool.model import (
     FileFailed,
     FileRecord,
     Inbox,
-    Orphan,
     Outcome,
     Paused,
     Reporter,
@@ -43,6 +42,7 @@ from wgetpool.model import (
     Warned,
     WholePart,
 )
+from wgetpool.orphans import Cleared
 from wgetpool.outbox import GROUP, Outbox
 from wgetpool.part import peek
 from wgetpool.publish import Presence, Publisher, Surveyed
@@ -52,6 +52,7 @@ from wgetpool.words import count
 
 SURVEY_CHUNK = 500  # entries looked up at a time
 PATIENCE = 15.0  # seconds until threads that do not come to their end are left behind
+BLOCKED = "blocked on the disk (state D), and nothing ends them before it answers"
 AT_ONCE = 0.5  # and after a second Ctrl-C
 
 
@@ -208,15 +209,12 @@ class Pool:
 
         self._errands.send(self._crew.keeper, done, work, *args)
 
-    def _open(self) -> tuple[RunLock, Publisher, list[Orphan]]:
+    def _open(self) -> tuple[RunLock, Publisher, Cleared]:
         """Makes what the run needs in DIR, and ends the wgets that killed runs left behind."""
         self._store.make()
         if self._settings.locking:
             self._store.demand_locks()
-        dead = self._store.dead_runs()
-        orphans = process.end_orphans(frozenset(dead)) if dead else []
-        for run in dead:
-            self._store.forget_run(run)
+        left = orphans.clear(self._store)
         lock = self._lock = self._store.lock_run(self._run)
         publisher = Publisher(
             self._store,
@@ -225,10 +223,10 @@ class Pool:
             skip_gone=self._settings.skip_gone,
         )
         publisher.expect(self._entries)
-        return lock, publisher, orphans
+        return lock, publisher, left
 
-    def _on_open(self, opened: tuple[RunLock, Publisher, list[Orphan]]) -> None:
-        self._lock, self._publisher, orphans = opened
+    def _on_open(self, opened: tuple[RunLock, Publisher, Cleared]) -> None:
+        self._lock, self._publisher, left = opened
         self._emit(
             RunStarted(
                 run=self._run,
@@ -237,9 +235,12 @@ class Pool:
                 workers=self._settings.workers,
             )
         )
-        if orphans:
-            ended = count(len(orphans), "wget")
+        if left.ended:
+            ended = count(len(left.ended), "wget")
             self._complaints.append(f"ended {ended} that a killed run had left behind")
+        if left.stuck:
+            stuck = count(len(left.stuck), "wget")
+            self._complaints.append(f"{stuck} of a killed run cannot be ended: {BLOCKED}")
         if self._publisher.warning:
             self._complaints.append(self._publisher.warning)
         for complaint in self._complaints:
@@ -419,8 +420,7 @@ class Pool:
         finally:  # also when a script's Ctrl-C breaks the waiting off
             stuck = self._children.kill(AT_ONCE) if self.abandoned else 0
         if stuck:
-            blocked = "blocked on the disk (state D): nothing ends them before it answers"
-            self._warn(f"{count(stuck, 'wget')} {blocked}")
+            self._warn(f"{count(stuck, 'wget')} cannot be ended: {BLOCKED}")
         elif self.abandoned and not self._is_impatient:
             self._warn(f"not waited for what hangs: {self._settings.directory} does not answer")
 

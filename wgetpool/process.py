@@ -14,14 +14,14 @@ import resource
 import select
 import signal
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from functools import cache
 from threading import Lock
 from typing import Any
 
-from wgetpool.model import Command, Link, Orphan, ProcessState, Sight, StopFlag
+from wgetpool.model import Command, Link, ProcessState, Sight, StopFlag
 
 GRACE = 2.0  # seconds from SIGTERM to SIGKILL
 LAST_GRACE = 5.0  # from SIGKILL until a process counts as one that cannot be ended (state D)
@@ -227,7 +227,8 @@ class Children:
 
 _LIBC = ctypes.CDLL(None)
 _QUICK = ctypes.PyDLL(None)  # for calls too short to give other threads their turn
-_SET_GROUP, _SET_DEFAULT_SIGNALS = 2, 4  # POSIX_SPAWN_SETPGROUP, _SETSIGDEF of glibc and musl
+# POSIX_SPAWN_SETPGROUP, _SETSIGDEF and _SETSIGMASK of glibc and musl
+_SET_GROUP, _SET_DEFAULT_SIGNALS, _SET_MASK = 2, 4, 8
 _ROOM = 512  # bytes for each of libc's opaque structures; the largest has 336
 
 
@@ -271,15 +272,20 @@ def _strings(items: Iterable[bytes]) -> ctypes.Array[ctypes.c_char_p]:
 
 @cache
 def _attributes() -> ctypes.Array[ctypes.c_char]:
-    """A group of its own, and the signals as they are by default: the same for every child."""
-    attributes, signals = (ctypes.create_string_buffer(_ROOM) for _ in range(2))
+    """A group of its own, and the signals as they are by default, none of them blocked as they are
+    in our threads: the same for every child.
+    """
+    attributes, signals, none = (ctypes.create_string_buffer(_ROOM) for _ in range(3))
     _QUICK.sigemptyset(signals)
+    _QUICK.sigemptyset(none)
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and children would too
         _QUICK.sigaddset(signals, int(number))
     _QUICK.posix_spawnattr_init(attributes)
     _QUICK.posix_spawnattr_setpgroup(attributes, 0)
     _QUICK.posix_spawnattr_setsigdefault(attributes, signals)
-    _QUICK.posix_spawnattr_setflags(attributes, ctypes.c_short(_SET_GROUP | _SET_DEFAULT_SIGNALS))
+    _QUICK.posix_spawnattr_setsigmask(attributes, none)
+    flags = _SET_GROUP | _SET_DEFAULT_SIGNALS | _SET_MASK
+    _QUICK.posix_spawnattr_setflags(attributes, ctypes.c_short(flags))
     return attributes
 
 
@@ -331,6 +337,13 @@ def stop_ourselves() -> None:
         signal.signal(signal.SIGTSTP, handler)
 
 
+def block_signals() -> None:
+    """Leaves all signals to the main thread: one that came while we were stopped may be given to
+    any thread, and would not wake the one that heeds it.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+
 def pause(seconds: float, *, stop: StopFlag) -> None:
     """Sleeps, unless the run stops."""
     poll = select.poll()
@@ -370,53 +383,6 @@ def _link_of(process: Any) -> Link:
     if not states:
         return Link.NONE
     return Link.CONNECTING if states == {"SYN_SENT"} else Link.CONNECTED
-
-
-def find_orphans(runs: Container[str]) -> list[Orphan]:
-    """All processes of this user on this machine that carry the mark of one of these (dead)
-    runs.
-    """
-    return [orphan for _, orphan in _marked(runs)]
-
-
-def end_orphans(runs: Container[str], part: str | None = None) -> list[Orphan]:
-    """Ends the orphans of these (dead) runs, or those alone that write this file's part; returns
-    them all. Whoever is in state D may be there still.
-
-    psutil remembers each process's start, so a number that was given to another process meanwhile
-    is not signalled.
-    """
-    import psutil  # noqa: PLC0415
-
-    found = [
-        (process, orphan)
-        for process, orphan in _marked(runs)
-        if part is None or orphan.part in {part, ""}
-    ]
-    for process, _ in found:
-        with suppress(psutil.Error):
-            process.terminate()
-            process.resume()
-    _, alive = psutil.wait_procs([process for process, _ in found], timeout=GRACE)
-    for process in alive:
-        with suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(alive, timeout=LAST_GRACE)
-    return [orphan for _, orphan in found]
-
-
-def _marked(runs: Container[str]) -> Iterator[tuple[Any, Orphan]]:
-    """The mark is compared whole."""
-    import psutil  # noqa: PLC0415
-
-    uid = os.getuid()
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            if process.uids().real != uid:
-                continue
-            marks = process.environ()
-            if (run := marks.get(RUN_MARK, "")) in runs:
-                yield process, Orphan(pid=process.pid, run=run, part=marks.get(PART_MARK, ""))
 
 
 def signal_process(pid: int, number: int, *, is_right: Callable[[], bool]) -> bool:

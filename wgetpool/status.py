@@ -59,9 +59,9 @@ class Workers:
 
 def _find_orphans(dead: frozenset[str]) -> list[Orphan]:
     """Looks at all processes of the machine: for those who have a reason to."""
-    from wgetpool import process  # noqa: PLC0415
+    from wgetpool import orphans  # noqa: PLC0415
 
-    return sorted(process.find_orphans(dead), key=lambda orphan: (orphan.part, orphan.pid))
+    return sorted(orphans.find(dead), key=lambda orphan: (orphan.part, orphan.pid))
 
 
 def print_status(directory: Path, *, names: str | None, json: bool, out: TextIO) -> int:

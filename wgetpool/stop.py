@@ -13,9 +13,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TextIO
 
-from wgetpool import process
+from wgetpool import orphans, process
 from wgetpool.errors import ExitCode, SourceError
-from wgetpool.model import ProcessState
 from wgetpool.store import KnownRun, Store
 from wgetpool.words import count, printable, write_lines
 
@@ -92,20 +91,14 @@ def _ask_to_end(store: Store, known: KnownRun) -> str:
 
 
 def _terminate(known: KnownRun, pid: int) -> bool:
-    """Whether it was sent to the run: one that is stopped goes on first, and comes to itself.
-
-    A signal for a stopped process is given to any of its threads later, and then the main one, that
-    would heed it, may sleep on.
-    """
+    """Whether it was sent to the run; one that is stopped goes on, and heeds it."""
 
     def is_right() -> bool:
         return known.is_process(pid)
 
-    stopped = process.look(pid).state is ProcessState.STOPPED
-    if process.signal_process(pid, signal.SIGCONT, is_right=is_right) and stopped:
-        with closing(process.StopSwitch()) as never:
-            process.pause(LOOK_EVERY, stop=never)
-    return process.signal_process(pid, signal.SIGTERM, is_right=is_right)
+    sent = process.signal_process(pid, signal.SIGTERM, is_right=is_right)
+    process.signal_process(pid, signal.SIGCONT, is_right=is_right)
+    return sent
 
 
 def _await_end(store: Store, runs: list[KnownRun]) -> None:
@@ -145,21 +138,14 @@ def _command(store: Store) -> str:
 
 def _end_orphans(store: Store) -> tuple[list[str], list[str]]:
     """Ends them and forgets their runs; returns what to say of it, and what cannot be ended."""
-    dead = [known for known in store.known_runs() if not known.alive]
-    ids = frozenset(known.run for known in dead)
-    orphans = process.end_orphans(ids) if dead else []
-    stuck = process.find_orphans(ids) if orphans else []
-    pids = sorted(orphan.pid for orphan in stuck)
-    said = []
-    if names := sorted(orphan.part for orphan in orphans if orphan.pid not in pids):
+    left, said = orphans.clear(store), []
+    if names := sorted(orphan.part for orphan in left.ended):
         wgets = count(len(names), "wget")
         said.append(f"ended {wgets} that a killed run had left behind: {_some(names)}")
-    for known in dead:
-        if known.is_elsewhere:
-            # Not forgotten: there, its lock file leads to the wgets that it may have left.
-            said.append(f"{_named(known)} was killed: {_command(store)} there ends what it left")
-        elif all(orphan.run != known.run for orphan in stuck):
-            store.forget_run(known.run)
+    # Not forgotten: there, its lock file leads to the wgets that it may have left.
+    there = f"was killed: {_command(store)} there ends what it left"
+    said += [f"{_named(known)} {there}" for known in left.elsewhere]
+    pids = sorted(orphan.pid for orphan in left.stuck)
     return said, [_blocked(pids)] if pids else []
 
 

@@ -21,6 +21,7 @@ LEVELS = {
     "report": 8,  # events -> plain lines, quiet, JSON
     "sources": 8,  # links files and URLs -> a lazy stream of entries
     "display": 7,  # the live display
+    "orphans": 3,  # what dead runs left behind
     "crew": 7,  # the threads of a run
     "errands": 2,  # work that others do, and the inbox
     "slots": 2,  # how many attempts run at a time
@@ -53,7 +54,7 @@ OWNERS: dict[str, set[str]] = {
     "subprocess": set(),  # children are started by libc's posix_spawn: no fork, no other
     "os.posix_spawn": set(),  # thread is held up
     "ctypes": {"process"},
-    "psutil": {"process"},
+    "psutil": {"process", "orphans"},
     "time": {"process"},
     "os.kill": {"process"},
     "os.killpg": {"process"},

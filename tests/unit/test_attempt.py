@@ -22,7 +22,7 @@ from support.doubles import (
     head_206,
 )
 
-from wgetpool import policy, process
+from wgetpool import orphans, policy, process
 from wgetpool.attempt import EARLY, EARLY_TICK, PATIENCE, TICK, fetch
 from wgetpool.model import (
     Approach,
@@ -789,7 +789,7 @@ def test_a_part_that_a_dead_runs_wget_holds_is_taken_from_it(
         os.close(held.descriptor)
         return [Orphan(pid=7, run="dead", part=part)]
 
-    monkeypatch.setattr(process, "end_orphans", end_orphans)
+    monkeypatch.setattr(orphans, "end", end_orphans)
     outcome = stage.fetch(rest(DATA, BACK))
 
     assert ended == [(frozenset({"dead"}), NAME)]
@@ -799,7 +799,7 @@ def test_a_part_that_a_dead_runs_wget_holds_is_taken_from_it(
 def test_a_live_runs_wget_is_nobodys_orphan(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is alive is not robbed of its part."""
     stage.store.make_folder(NAME)
-    monkeypatch.setattr(process, "end_orphans", lambda *_: pytest.fail("it is not dead"))
+    monkeypatch.setattr(orphans, "end", lambda *_: pytest.fail("it is not dead"))
     lock = RunLock(stage.store, "alive")
 
     with stage.claim():

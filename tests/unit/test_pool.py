@@ -524,7 +524,8 @@ def test_the_lock_of_a_dead_run_is_taken_away(
         ended.append(runs)
         return [Orphan(pid=pid, run="dead", part="a") for pid in (7, 8)]
 
-    monkeypatch.setattr("wgetpool.process.end_orphans", end_orphans)
+    monkeypatch.setattr("wgetpool.orphans.end", end_orphans)
+    monkeypatch.setattr("wgetpool.orphans.find", lambda _: [])
 
     run = stage.run("a", WHOLE)
 

@@ -71,7 +71,7 @@ def test_a_run_that_does_not_end_is_told_with_what_ends_it(
     code, lines = run(store)
 
     assert code == 1
-    assert sent == [(US, signal.SIGCONT), (US, signal.SIGTERM)]
+    assert sent == [(US, signal.SIGTERM), (US, signal.SIGCONT)]
     assert clock.now() - began == pytest.approx(stop.PATIENCE, abs=1)
     assert lines[0] == f"waiting for the run with pid {US} to end"
     assert lines[1].startswith(f"the run with pid {US} has not ended within 60 s: kill -KILL {US} ")
@@ -162,8 +162,8 @@ def test_wgets_that_nothing_ends_are_told_and_their_run_is_not_forgotten(
         (store.runs / dead).write_text("4711\n")
     stuck = Orphan(pid=12, run="r1", part="a.tar")
     orphans = [stuck, *(Orphan(pid=pid, run="r2", part=f"{pid}.tar") for pid in range(20, 42))]
-    monkeypatch.setattr(process, "end_orphans", lambda runs: orphans)
-    monkeypatch.setattr(process, "find_orphans", lambda runs: [stuck])
+    monkeypatch.setattr("wgetpool.orphans.end", lambda runs: orphans)
+    monkeypatch.setattr("wgetpool.orphans.find", lambda runs: [stuck])
 
     code, lines = run(store)
 
