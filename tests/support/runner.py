@@ -171,10 +171,13 @@ class Run:
 
 @dataclass(slots=True)
 class Sandbox:
-    """A folder with all that a run may touch. `env` is added to its environment."""
+    """A folder with all that a run may touch. `env` is added to its environment; `world` is the
+    root folder that its runs see.
+    """
 
     root: Path
     env: dict[str, str] = field(default_factory=dict)
+    world: Path = Path("/")
     umask: int = 0o022
     prefix: tuple[str, ...] = ("env", "--default-signal=HUP,INT,QUIT,TERM")
     _count: int = 0
@@ -196,18 +199,30 @@ class Sandbox:
         """DIR. It does not exist before the first run."""
         return self.root / "out"
 
+    @property
+    def view(self) -> Path:
+        """DIR, as its runs see it."""
+        return self.world / self.dir.relative_to("/")
+
     def environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if k.lower() not in PROXIES}
         ours = {"HOME": str(self.home), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
         return {**kept, **ours, **_python_path(), **self.env}
 
-    def start(self, *args: object, stdin: bytes | None = None) -> Run:
-        """Starts `wgetpool ARGS`; use it in a `with`."""
+    def start(self, *args: object, stdin: bytes | None = None, stdout: int | None = None) -> Run:
+        """Starts `wgetpool ARGS`; use it in a `with`. `stdout` is a descriptor to print to, instead
+        of a file.
+        """
         words = tuple(str(arg) for arg in args)
-        return self.launch((*PROGRAM, *words), words, stdin=stdin)
+        return self.launch((*PROGRAM, *words), words, stdin=stdin, stdout=stdout)
 
     def launch(
-        self, command: Iterable[str], args: tuple[str, ...] = (), *, stdin: bytes | None = None
+        self,
+        command: Iterable[str],
+        args: tuple[str, ...] = (),
+        *,
+        stdin: bytes | None = None,
+        stdout: int | None = None,
     ) -> Run:
         self._count += 1
         output = self.root / f"run{self._count}"
@@ -221,7 +236,7 @@ class Sandbox:
             process = subprocess.Popen(
                 [*self.prefix, *command],
                 stdin=source,
-                stdout=out,
+                stdout=out if stdout is None else stdout,
                 stderr=err,
                 cwd=self.cwd,
                 env=self.environment(),
@@ -253,8 +268,8 @@ class Sandbox:
     ) -> Result:
         return self.run(*self.get_args(*args), timeout=timeout, expect=expect, stdin=stdin)
 
-    def start_get(self, *args: object) -> Run:
-        return self.start(*self.get_args(*args))
+    def start_get(self, *args: object, stdout: int | None = None) -> Run:
+        return self.start(*self.get_args(*args), stdout=stdout)
 
     def python(self, code: str, *args: object, timeout: float = 30) -> Result:
         """Runs a script that calls the program from Python."""
@@ -284,10 +299,10 @@ class Sandbox:
         return path
 
     def path(self, name: str) -> Path:
-        return self.dir / name
+        return self.view / name
 
     def part(self, name: str) -> Path:
-        return self.dir / f"{name}.part"
+        return self.view / f"{name}.part"
 
     def part_size(self, name: str) -> int:
         """The part's length; -1 while there is none."""
@@ -298,8 +313,8 @@ class Sandbox:
 
     def files(self) -> dict[str, bytes]:
         """All in DIR by name, but for what is under `.wgetpool`."""
-        paths = (path for path in self.dir.rglob("*") if path.is_file())
-        names = {path.relative_to(self.dir).as_posix(): path for path in paths}
+        paths = (path for path in self.view.rglob("*") if path.is_file())
+        names = {path.relative_to(self.view).as_posix(): path for path in paths}
         return {k: Blob(p.read_bytes()) for k, p in names.items() if not k.startswith(".wgetpool/")}
 
     def wgets(self) -> list[psutil.Process]:
