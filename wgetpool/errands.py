@@ -5,11 +5,11 @@ Main thread; `put` may be called by any, and from a signal handler.
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
+from wgetpool import process
 from wgetpool.model import Inbox
 
 
@@ -17,7 +17,7 @@ class Errands:
     """Counts what is under way. The inbox has pairs of what is to be called, here, with what."""
 
     def __init__(self, inbox: Inbox | None = None) -> None:
-        self._inbox: Inbox = inbox or queue.SimpleQueue()
+        self._inbox: Inbox = inbox or process.Mailbox()
         self._dropping = False
         self.under_way = 0
 
@@ -49,8 +49,8 @@ class Errands:
         did.
         """
         try:
-            handle, argument = self._inbox.get(timeout=timeout and max(timeout, 0.0))
-        except queue.Empty:
+            handle, argument = self._inbox.get(timeout=timeout)
+        except TimeoutError:
             return False
         handle(argument)
         return True

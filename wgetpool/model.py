@@ -684,9 +684,9 @@ class StopFlag(Protocol):
 
 class Inbox(Protocol):
     """Where the main loop waits: finished futures and signals arrive here. `get` raises
-    `queue.Empty`.
+    TimeoutError when nothing has come after so many seconds.
     """
 
     def put(self, item: Any, /) -> None: ...
 
-    def get(self, block: bool = True, timeout: float | None = None) -> Any: ...
+    def get(self, *, timeout: float | None = None) -> Any: ...

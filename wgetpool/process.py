@@ -9,17 +9,20 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import math
 import os
 import resource
 import select
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from functools import cache
 from threading import Lock
 from typing import Any
+from weakref import finalize
 
 from wgetpool.model import Command, Link, ProcessState, Sight, StopFlag
 
@@ -77,6 +80,35 @@ class StopSwitch:
 
     def close(self) -> None:
         os.close(self._event)
+
+
+class Mailbox:
+    """First in, first out: from threads and signal handlers to the one thread that waits.
+
+    queue.SimpleQueue is no place to wait in for one that gets signals: when one comes just as the
+    time is over, it waits for ever (CPython 3.11, seen).
+    """
+
+    def __init__(self) -> None:
+        self._items: deque[Any] = deque()
+        self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poll = select.poll()
+        self._poll.register(self._event, select.POLLIN)
+        finalize(self, os.close, self._event)  # whoever is late may still put something in
+
+    def put(self, item: Any, /) -> None:
+        self._items.append(item)
+        os.eventfd_write(self._event, 1)
+
+    def get(self, *, timeout: float | None = None) -> Any:
+        """The next item; raises TimeoutError when none has come after so many seconds."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self._items:
+            left = None if end is None else max(end - time.monotonic(), 0.0)
+            if not self._poll.poll(None if left is None else math.ceil(left * 1000)):
+                raise TimeoutError
+            os.eventfd_read(self._event)
+        return self._items.popleft()
 
 
 class Child:

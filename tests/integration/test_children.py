@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
@@ -184,3 +185,38 @@ def test_a_stranger_is_signalled_only_when_it_is_the_right_one(
     assert process.signal_process(child.pid, signal.SIGKILL, is_right=lambda: True)
     wait_until(child.has_ended)
     assert not process.signal_process(child.pid, signal.SIGKILL, is_right=lambda: True)
+
+
+# ---------------------------------------------------------------- the inbox
+
+
+def test_a_signal_at_the_last_moment_does_not_make_the_wait_endless() -> None:
+    """It comes just as the time is over: queue.SimpleQueue would wait for ever."""
+    box = process.Mailbox()
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    try:
+        for _ in range(200):
+            signal.setitimer(signal.ITIMER_REAL, 0.002)
+            with pytest.raises(TimeoutError):
+                box.get(timeout=0.002)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def test_what_a_handler_puts_in_ends_the_wait() -> None:
+    """And everything comes out in the order that it went in."""
+    box = process.Mailbox()
+    signal.signal(signal.SIGALRM, lambda *_: box.put("signal"))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        assert box.get(timeout=10) == "signal"
+    finally:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+    with ThreadPoolExecutor(4) as threads:
+        for number in range(1000):
+            threads.submit(box.put, number)
+        assert sorted(box.get(timeout=10) for _ in range(1000)) == list(range(1000))
+    with pytest.raises(TimeoutError):
+        box.get(timeout=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pkgutil
-import queue
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -225,17 +224,17 @@ class ScriptedInbox:
     def put(self, item: Any, /) -> None:
         self._items.append(item)
 
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+    def get(self, *, timeout: float | None = None) -> Any:
         if self._items:
             return self._items.popleft()
-        end = None if timeout is None else self._clock.now() + timeout
+        end = None if timeout is None else self._clock.now() + max(timeout, 0.0)
         if self._due and (end is None or self._due[0][0] <= end):
             at, item = self._due.popleft()
             self._clock.at = max(self._clock.at, at)
             return item
         assert end is not None, "the loop would wait for ever"
         self._clock.at = end
-        raise queue.Empty
+        raise TimeoutError
 
 
 def note_calls(

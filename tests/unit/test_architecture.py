@@ -23,7 +23,7 @@ LEVELS = {
     "display": 7,  # the live display
     "orphans": 3,  # what dead runs left behind
     "crew": 7,  # the threads of a run
-    "errands": 2,  # work that others do, and the inbox
+    "errands": 3,  # work that others do, and the inbox
     "slots": 2,  # how many attempts run at a time
     "scheduler": 7,  # the states of the files: which is next, when again
     "selection": 7,  # patterns, order, slice, shard
@@ -65,7 +65,6 @@ OWNERS: dict[str, set[str]] = {
     "tarfile": {"archive"},
     "zlib": {"archive"},
     "concurrent.futures": {"errands", "crew", "verify"},
-    "queue": {"errands"},
     "rich": {"display", "status", "verify"},
     "typer": {"cli"},
 }
