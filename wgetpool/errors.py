@@ -4,7 +4,16 @@ before all else.
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
+
+# What a machine may be short of, by errno: no fault of any file's, and perhaps over soon.
+SHORTAGES = {
+    errno.EMFILE: "this process may open no more files (ulimit -n)",
+    errno.ENFILE: "the machine opens no more files (fs.file-max)",
+    errno.EAGAIN: "the system starts no more processes for this user (ulimit -u)",
+    errno.ENOMEM: "the machine has no memory left for another process",
+}
 
 
 class WgetpoolError(Exception):

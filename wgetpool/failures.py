@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs
 
+from wgetpool.errors import SHORTAGES
 from wgetpool.model import (
     AttemptOrder,
     Ending,
@@ -194,17 +195,11 @@ _LOCAL_ERRORS = frozenset(
     | {errno.EOPNOTSUPP, errno.ESTALE}
 )
 _FOR_NOW = frozenset({errno.EBUSY, errno.EINTR, errno.ETXTBSY})
-_SCARCE_ERRORS = {
-    errno.EMFILE: "this process may open no more files (ulimit -n)",
-    errno.ENFILE: "the machine opens no more files (fs.file-max)",
-    errno.EAGAIN: "the system starts no more processes for this user (ulimit -u)",
-    errno.ENOMEM: "the machine has no memory left for another process",
-}
 
 
 def is_shortage(error: OSError) -> bool:
     """Whether it is no fault of the file's: the machine gives no more, for now."""
-    return error.errno in _SCARCE_ERRORS
+    return error.errno in SHORTAGES
 
 
 def classify_os_error(error: OSError) -> Failure:
@@ -217,7 +212,7 @@ def classify_os_error(error: OSError) -> Failure:
     elif error.errno in _FOR_NOW or is_shortage(error):
         kind = FailureClass.TRANSIENT
     where = f" ({error.filename})" if error.filename else ""
-    reason = _SCARCE_ERRORS.get(error.errno or 0) or f"{error.strerror or error}{where}"
+    reason = SHORTAGES.get(error.errno or 0) or f"{error.strerror or error}{where}"
     return Failure(kind=kind, reason=reason)
 
 

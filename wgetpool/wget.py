@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from signal import Signals
 
-from wgetpool.errors import MachineError
+from wgetpool.errors import SHORTAGES, MachineError
 from wgetpool.model import Command, Head, RemoteFile, Reply, Trouble, Url
 
 CANDIDATES = ("wget", "wget1")  # Fedora has wget2 under the name wget, and this one as wget1
@@ -53,6 +53,8 @@ def find_wget(named: str | None, *, output_of: Callable[[list[str]], str]) -> st
         try:
             complaint = _unfit(output_of([path, "--version"]))
         except OSError as error:
+            if shortage := SHORTAGES.get(error.errno or 0):
+                raise MachineError(f"{path} cannot be started: {shortage}.") from error
             complaint = f"does not run ({error.strerror or error})"
         if complaint is None:
             return str(Path(path).absolute())
