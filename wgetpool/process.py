@@ -401,7 +401,7 @@ def look(pid: int, *, link: bool = False) -> Sight:
     import psutil  # noqa: PLC0415  only when something goes wrong
 
     state, read, found = ProcessState.ENDED, None, None
-    with suppress(psutil.Error):
+    with suppress(psutil.Error, OSError):
         process = psutil.Process(pid)
         state = _STATES.get(process.status(), ProcessState.ALIVE)
         if state is not ProcessState.ENDED:
