@@ -306,6 +306,8 @@ def main() -> int:
     parser.add_argument("--wgetpool", help="another program, as a JSON list of words")
     args = parser.parse_args()
     command = json.loads(args.wgetpool) if args.wgetpool else [sys.executable, "-m", "wgetpool"]
+    # In the background of a shell it is ignored, and would be by the program.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     began = time.monotonic()
     with FaultServer() as server:
