@@ -14,6 +14,7 @@ from wgetpool import __version__
 
 def main() -> None:
     _open_closed_streams()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, no child could tell how it has ended
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"wgetpool {__version__}\n")
         return

@@ -149,6 +149,8 @@ class _Attempt:
 
     def make(self, final: Path, environment: tuple[bytes, ...], launch: Launcher) -> Outcome:
         outcome = None
+        if self.stop.is_set():
+            return self._outcome(Ending.STOPPED)
         if self.order.examine and os.path.lexists(final):
             outcome = self.examine(final, environment, launch)
         elif _is_new(final, self.order):  # published meanwhile by another run

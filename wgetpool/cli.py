@@ -488,13 +488,15 @@ def _run(settings: Settings, entries: list[Entry], *, json: bool, quiet: bool) -
         raise MachineError(_write_traceback(settings.directory)) from error
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _on_signals(_exit_at_once)  # no child is left
+        _on_signals(_exit_at_once)  # no child is left, but a last line may hang
         if pool is not None and pool.muted:
             _mute()
         try:
             reporter.close()
         except OSError:
             _mute()
+    for number in SIGNALS:  # the code is known, and the first signal's
+        signal.signal(number, signal.SIG_IGN)
     return finished.exit_code
 
 

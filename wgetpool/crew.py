@@ -11,9 +11,9 @@ from wgetpool import process
 from wgetpool.errors import MachineError
 from wgetpool.words import count
 
-# Descriptors: of the program itself (streams, ledger, locks), of a worker with its wget, and one of
-# each file that waits to be published.
-OF_PROGRAM, OF_WORKER = 20, 8
+# Descriptors: of the program itself (ledger, locks, what it loads), of a worker with its wget, and
+# one of each file that waits to be published.
+OF_PROGRAM, OF_WORKER = 17, 8
 CROWD, LEAST_CROWD = 128, 4
 
 
@@ -39,7 +39,7 @@ def recruit(wanted: int, *, open_files: Callable[[int], int] = process.open_file
     workers = _start("fetch", size)
     complaints = []
     if size < wanted:
-        limit = f"this process may open {allowed} files only (ulimit -n)"
+        limit = f"this process may open no more than {allowed} files (ulimit -n)"
         complaints.append(_complaint(limit, size, wanted))
     if workers.size < size:
         workers.executor.shutdown()

@@ -110,7 +110,8 @@ class Pool:
         self._sampling = False
         self._signals: list[int] = []
         self._give_up_at: float | None = None
-        self._telling = self._finished = False
+        self._telling_since: float | None = None
+        self._finished = False
         self.muted = False
         self.abandoned = False  # threads are left behind that hang, or that nobody waits for
 
@@ -122,7 +123,8 @@ class Pool:
 
     def nudge(self) -> None:
         """Some time after a signal: breaks off a write that nobody takes (a full pipe)."""
-        if self._telling:
+        if self._telling_since is not None and self._clock.now() - self._telling_since >= 1.0:
+            self._telling_since = None
             raise OutputStuckError
 
     def run(self) -> RunFinished:
@@ -157,7 +159,7 @@ class Pool:
         self._children.stuck()  # those that have ended since are reaped
         if self._publisher is not None:
             # A slow disk holds up fetching.
-            while scheduler.checking < self._crew.crowd and (order := scheduler.next_order()):
+            while self._has_room and (order := scheduler.next_order()):
                 self._errands.send(self._crew.workers, self._on_outcome, self._fetch, order)
             if entries := scheduler.due_elsewhere():
                 self._survey(entries)
@@ -166,10 +168,14 @@ class Pool:
             self._publish_when_due()
         self._sample_when_due()
 
+    @property
+    def _has_room(self) -> bool:
+        return self._scheduler.checking < self._crew.crowd
+
     def _wait(self) -> None:
         """Blocks until something arrives or is due, then takes it."""
         now = self._clock.now()
-        dues = [self._scheduler.due_in()]
+        dues = [self._scheduler.due_in(room=self._has_room)]
         if not self._keeping:
             dues.append(self._outbox.due_in())
         if self._reporter.progress_interval is not None and not self._sampling:
@@ -331,6 +337,7 @@ class Pool:
                 raise
             self.muted = True  # whoever read us has gone; the signal says how we end
         if isinstance(event, FileFailed):
+            self._trails.drop(event.name)
             self._outbox.add_record(
                 FileRecord(
                     name=event.name,
@@ -348,10 +355,10 @@ class Pool:
     def _tell(self, event: Event) -> None:
         if not self.muted:
             try:
-                self._telling = True
+                self._telling_since = self._clock.now()
                 self._reporter.handle(event)
             finally:
-                self._telling = False
+                self._telling_since = None
 
     def _warn(self, message: str) -> None:
         self._emit(Warned(message=message))
@@ -378,7 +385,8 @@ class Pool:
 
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGTSTP:
-            self._pause()
+            if not self._finished:
+                self._pause()
             return
         self._signals.append(number)
         if self._finished:  # it came while the last line was written

@@ -16,11 +16,12 @@ import select
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from functools import cache
-from threading import Lock
+from pathlib import Path
+from threading import Lock, current_thread, main_thread
 from typing import Any
 from weakref import finalize
 
@@ -30,7 +31,10 @@ GRACE = 2.0  # seconds from SIGTERM to SIGKILL
 LAST_GRACE = 5.0  # from SIGKILL until a process counts as one that cannot be ended (state D)
 RUN_MARK = "WGETPOOL_RUN"  # in a child's environment: the id of the run that started it
 PART_MARK = "WGETPOOL_PART"  # and the name of the file whose part it writes
+# A signal that comes just before a wait begins is heeded after it: no wait is longer (seconds).
+HEARTBEAT = 1.0
 LOG_LIMIT = 1 << 20  # bytes of a child's log that are read
+UNKNOWN_CODE = 255
 LOG_USUAL = 1 << 14  # that most logs fit into: the system gives room for so much at once
 
 
@@ -104,10 +108,11 @@ class Mailbox:
         """The next item; raises TimeoutError when none has come after so many seconds."""
         end = None if timeout is None else time.monotonic() + timeout
         while not self._items:
-            left = None if end is None else max(end - time.monotonic(), 0.0)
-            if not self._poll.poll(None if left is None else math.ceil(left * 1000)):
+            left = HEARTBEAT if end is None else max(end - time.monotonic(), 0.0)
+            if self._poll.poll(math.ceil(min(left, HEARTBEAT) * 1000)):
+                os.eventfd_read(self._event)
+            elif end is not None and time.monotonic() >= end and not self._items:
                 raise TimeoutError
-            os.eventfd_read(self._event)
         return self._items.popleft()
 
 
@@ -160,14 +165,19 @@ class Child:
         """Sends a signal to the child and its children; none once it is reaped."""
         with self._reaping:
             if self._code is None:
-                os.killpg(self.pid, number)  # a --wget that is a script may have a child
+                with suppress(ProcessLookupError):
+                    os.killpg(self.pid, number)  # a --wget that is a script may have a child
 
     def close(self) -> tuple[int | None, bytes]:
         """Ends the child if it still runs; returns its exit code (negative: the signal that ended
         it) and its log. No code: even SIGKILL has not ended it (state D), and it is not reaped.
         """
         if not self.has_ended():
-            self._end()
+            try:
+                self._end()
+            except BaseException:  # a signal ends even this
+                self.signal(signal.SIGKILL)
+                raise
         log = self.read_log()
         if self._pidfd >= 0:
             os.close(self._pidfd)
@@ -178,12 +188,22 @@ class Child:
     def has_ended(self) -> bool:
         """Reaps the child when it has ended."""
         with self._reaping:
-            if self._code is None:
-                pid, status = os.waitpid(self.pid, os.WNOHANG)
-                if pid:
-                    self._code = os.waitstatus_to_exitcode(status)
-                    self._siblings.pop(pid, None)
+            if self._code is None and (code := self._reap()) is not None:
+                self._code = code
+                if self._siblings.get(self.pid) is self:
+                    del self._siblings[self.pid]
             return self._code is not None
+
+    def _reap(self) -> int | None:
+        try:
+            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                return None
+            # While the number is still ours: what a --wget that is a script may leave behind.
+            with suppress(PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        except ChildProcessError:  # the system reaps for us: whoever started us ignores SIGCHLD
+            return UNKNOWN_CODE
 
     def _end(self) -> None:
         """TERM, CONT (it may be stopped), grace, KILL; returns when the child is reaped, or cannot
@@ -223,8 +243,10 @@ class Children:
 
     def __call__(self, command: Command) -> Child:
         child = Child(command, self._alive)
-        if self._standing is not None:
-            child.signal(self._standing)
+        if (number := self._standing) is not None:
+            child.signal(number)
+            if self._standing is None:  # they went on meanwhile
+                child.signal(signal.SIGCONT)
         return child
 
     def stop(self) -> None:
@@ -350,7 +372,14 @@ def output_of(argv: Sequence[str]) -> str:
 
 
 def open_files(wanted: int) -> int:
-    """How many descriptors this process may have: raised to `wanted` where that is allowed."""
+    """How many descriptors more this process may open; its limit is raised to what is `wanted`,
+    where that is allowed.
+    """
+    in_use = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    return _raise_open_files(wanted + in_use) - in_use
+
+
+def _raise_open_files(wanted: int) -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     top = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
     if soft != resource.RLIM_INFINITY and soft < top:
@@ -374,6 +403,27 @@ def block_signals() -> None:
     any thread, and would not wake the one that heeds it.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+
+@contextmanager
+def ending_by_signals() -> Iterator[None]:
+    """Has signals that would end this process at once, and leave its children, end it in order: by
+    SystemExit. Those that somebody handles already are left to them.
+    """
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {}
+    if current_thread() is main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                before[number] = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def pause(seconds: float, *, stop: StopFlag) -> None:
@@ -401,7 +451,8 @@ def look(pid: int, *, link: bool = False) -> Sight:
     import psutil  # noqa: PLC0415  only when something goes wrong
 
     state, read, found = ProcessState.ENDED, None, None
-    with suppress(psutil.Error, OSError):
+    # No attribute where the system has no such figures, RuntimeError where they are odd.
+    with suppress(psutil.Error, OSError, RuntimeError, AttributeError):
         process = psutil.Process(pid)
         state = _STATES.get(process.status(), ProcessState.ALIVE)
         if state is not ProcessState.ENDED:

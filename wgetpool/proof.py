@@ -65,7 +65,11 @@ class Trails:
         )
 
     def leave(self, name: str, found: os.stat_result, digests: Digests) -> None:
-        self._left[name] = (FileId.of(found), digests)
+        if digests.position:
+            self._left[name] = (FileId.of(found), digests)
+
+    def drop(self, name: str) -> None:
+        self._left.pop(name, None)
 
 
 def algorithms(entry: Entry, checks: Checks) -> set[str]:

@@ -190,17 +190,18 @@ class Scheduler:
     def checking(self) -> int:
         return len(self._checking)
 
-    def due_in(self) -> float | None:
+    def due_in(self, *, room: bool = True) -> float | None:
         """Seconds until something that waits is due; None when nothing waits, or nothing is to be
-        started. A retry is not waited for while no slot is free for it.
+        started. A retry is not waited for while no slot is free for it, or there is no `room` for
+        what would come.
         """
         if self.halted:
             return None
         now = self._clock.now()
-        free = self.slots.free(self.running)
+        free = room and self.slots.free(self.running)
         queues = (self._backoff, self._elsewhere) if free else (self._elsewhere,)
         dues = [queue[0].at - now for queue in queues if queue]
-        if (slot := self.slots.due_in()) is not None and not free:
+        if (slot := self.slots.due_in()) is not None and room and not free:
             dues.append(slot)
         return max(min(dues), 0.0) if dues else None
 
@@ -273,7 +274,8 @@ class Scheduler:
         if outcome.ending is Ending.SHORT and outcome.failure is not None:
             self._miss(job, outcome.failure)
             return None
-        self.slots.started()
+        if outcome.ending not in {Ending.ELSEWHERE, Ending.NOT_STARTED, Ending.STOPPED}:
+            self.slots.started()
         if outcome.ending is Ending.ELSEWHERE:
             job.attempts -= 1
             if not job.attempts:
@@ -328,7 +330,9 @@ class Scheduler:
                     proof=job.whole.proof,
                 )
             )
-        elif isinstance(error, BlockingIOError | FileExistsError):  # another run was there first
+        elif error is not None and (
+            failures.is_shortage(error) or isinstance(error, BlockingIOError | FileExistsError)
+        ):  # for want of a descriptor, or another run was there first: looked at again
             self._put_elsewhere(job)
         elif error is not None:
             self._fail(job, failures.classify_os_error(error))

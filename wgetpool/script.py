@@ -62,7 +62,8 @@ def _fetch(
         directory=str(directory),
     )
     try:
-        return Pool(settings, entries, reporter=reporter).run()
+        with process.ending_by_signals():
+            return Pool(settings, entries, reporter=reporter).run()
     finally:
         reporter.close()
 

@@ -187,6 +187,31 @@ def test_a_stranger_is_signalled_only_when_it_is_the_right_one(
     assert not process.signal_process(child.pid, signal.SIGKILL, is_right=lambda: True)
 
 
+def test_what_a_script_leaves_behind_is_ended_with_it(children: process.Children) -> None:
+    """A --wget that is a script may be killed, and its wget not: the group goes with it."""
+    script = "sleep 60 & echo $!; wait"
+    child = start(children, "/bin/sh", "-c", script)
+    wait_until(child.read_log)
+    inner = int(child.read_log())
+    os.kill(child.pid, signal.SIGKILL)
+
+    wait_until(child.has_ended)
+
+    wait_until(lambda: process.look(inner).state is ProcessState.ENDED)
+    assert child.close()[0] == -signal.SIGKILL
+
+
+def test_a_child_that_the_system_has_reaped_has_ended(children: process.Children) -> None:
+    """As where SIGCHLD is ignored: nobody can tell how."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        child = start(children, "/bin/true")
+        wait_until(child.has_ended)
+        assert child.close()[0] == process.UNKNOWN_CODE
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 # ---------------------------------------------------------------- the inbox
 
 

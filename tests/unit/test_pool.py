@@ -395,7 +395,9 @@ def test_a_write_that_nobody_takes_is_broken_off(stage: Stage) -> None:
 
     def hang(event: Event) -> None:
         if isinstance(event, Stopping):
-            run.pool.nudge()  # the alarm rings while it writes
+            run.pool.nudge()  # the alarm rings while it writes: give it a second
+            stage.clock.advance(1)
+            run.pool.nudge()
         run.reporter.events.append(event)
 
     run.reporter.handle = hang  # type: ignore[method-assign]

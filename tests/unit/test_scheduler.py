@@ -217,6 +217,19 @@ def test_a_retry_that_is_due_wakes_nobody_while_all_workers_are_busy() -> None:
     assert desk.scheduler.due_in() is None
 
 
+def test_a_retry_that_is_due_wakes_nobody_while_there_is_no_room() -> None:
+    """Too many files wait for the disk: the loop sleeps until one of them is published."""
+    desk = Desk(1)
+    desk.add("a")
+    desk.order()
+    desk.fail("a", retry_after=0.0)
+
+    desk.clock.advance(60)
+
+    assert desk.scheduler.due_in() == 0.0
+    assert desk.scheduler.due_in(room=False) is None
+
+
 def test_waits_double_and_are_told() -> None:
     """5, 10, 20, 40 seconds, and none after the last of five."""
     desk = Desk(1)
