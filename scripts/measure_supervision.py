@@ -11,10 +11,12 @@ import pty
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -29,6 +31,8 @@ TRICKLE = (4096, 0.25)  # 16 KiB/s
 WARM_UP = 5.0
 GET = [sys.executable, "-m", "wgetpool", "get"]
 MIB = 1024**2
+MARKS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
+TERMINALS = ((24, 80), (50, 200))
 
 
 def cpu_share(command: list[str], seconds: float, output: int) -> float:
@@ -44,9 +48,10 @@ def cpu_share(command: list[str], seconds: float, output: int) -> float:
     return spent / (ended - began) * 100
 
 
-def to_terminal(measure: Callable[[int], float]) -> float:
-    """Has it write to a terminal that is read."""
+def to_terminal(measure: Callable[[int], float], *, size: tuple[int, int]) -> float:
+    """Has it write to a terminal of so many lines and columns that is read."""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, size)
 
     def read() -> None:
         with suppress(OSError):
@@ -74,13 +79,15 @@ def measure_cpu(folder: Path, seconds: float) -> None:
         links.write_text("".join(f"{route.url}\n" for route in routes))
         base = [*GET, str(links), "-j", str(WGETS)]
 
-        def share(name: str, *options: str, output: int = nowhere.fileno()) -> float:
+        def share(output: int, name: str, *options: str) -> float:
             return cpu_share([*base, "-o", str(folder / name), *options], seconds, output)
 
-        print(f"| plain lines | {share('plain'):.2f} |")
-        print(f"| `--json` | {share('json', '--json'):.2f} |")
-        live = to_terminal(lambda terminal: share("live", output=terminal))
-        print(f"| the live display | {live:.2f} |")
+        print(f"| plain lines | {share(nowhere.fileno(), 'plain'):.2f} |", flush=True)
+        print(f"| `--json` | {share(nowhere.fileno(), 'json', '--json'):.2f} |", flush=True)
+        for lines, columns in TERMINALS:
+            name = f"live display, {columns}x{lines}"
+            live = to_terminal(partial(share, name=name), size=(lines, columns))
+            print(f"| {name} | {live:.2f} |", flush=True)
 
 
 def measure_leaks(folder: Path, files: int) -> None:
@@ -94,7 +101,7 @@ def measure_leaks(folder: Path, files: int) -> None:
         into = folder / "many"
         command = [*GET, str(links), "-o", str(into), "-j", "8", "-q"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as run:
-            marks = [0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98]
+            marks = list(MARKS)
             process = psutil.Process(run.pid)
             while run.poll() is None and marks:
                 time.sleep(0.5)

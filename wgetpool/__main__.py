@@ -1,13 +1,15 @@
 """The program's door. `--version` is answered before anything else is loaded."""
 
+import _signal  # type: ignore[import-not-found]  # signal itself loads others
+
+if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # no traceback while the rest is loaded
+
 import gc
 import os
 import signal
 import sys
 import threading
-
-if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while the rest is loaded
 
 from wgetpool import __version__
 
@@ -16,7 +18,10 @@ def main() -> None:
     _open_closed_streams()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, no child could tell how it has ended
     if sys.argv[1:] == ["--version"]:
-        sys.stdout.write(f"wgetpool {__version__}\n")
+        try:
+            os.write(1, f"wgetpool {__version__}\n".encode())
+        except OSError:  # nobody reads it, or there is no room
+            sys.exit(1)
         return
     gc.disable()  # what is loaded now stays; a run has it collect again
     from wgetpool.cli import run  # noqa: PLC0415

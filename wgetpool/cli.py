@@ -6,6 +6,7 @@ What needs a heavy import is imported by the command that uses it.
 
 from __future__ import annotations
 
+import errno
 import gc
 import math
 import os
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from wgetpool.model import Entry, Settings
     from wgetpool.pool import Pool
 
-OUTPUT_PATIENCE = 3.0  # seconds that a write may take after a signal
+OUTPUT_PATIENCE, PAUSE_PATIENCE = 3.0, 1.1  # seconds that a write may take after a signal
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 app = typer.Typer(
@@ -553,10 +554,16 @@ def _on_signals_of_a_run(pool: Pool) -> None:
         pool.interrupt(number)
         signal.setitimer(signal.ITIMER_REAL, OUTPUT_PATIENCE, 1.0)
 
+    def pause(number: int, _frame: FrameType | None) -> None:
+        pool.interrupt(number)
+        signal.setitimer(signal.ITIMER_REAL, PAUSE_PATIENCE)
+
     _on_signals(interrupt)
     signal.signal(signal.SIGALRM, lambda *_: pool.nudge())
+    # A shell that stops writers in the background would stop us alone, and not our wgets.
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     if signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:  # a shell without job control: ignored
-        signal.signal(signal.SIGTSTP, lambda number, _: pool.interrupt(number))
+        signal.signal(signal.SIGTSTP, pause)
 
 
 def _exit_at_once(number: int) -> None:
@@ -615,8 +622,11 @@ def run() -> int:  # noqa: PLR0911  an exit code each
         _mute()
         return ExitCode.FAILED
     except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        _say(f"{error.strerror or error}{where}.")
+        place = f": {error.filename}" if error.filename else ""
+        sentence = f"{error.strerror or error}{place}."
+        if not place and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}:
+            sentence = f"Standard output cannot be written: {sentence}"
+        _say(sentence)
         return ExitCode.MACHINE
     except (typer.Abort, KeyboardInterrupt):
         return 128 + signal.SIGINT

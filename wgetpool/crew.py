@@ -35,16 +35,16 @@ def recruit(wanted: int, *, open_files: Callable[[int], int] = process.open_file
     """A crew with `wanted` workers, or fewer. Raises MachineError where there can be none."""
     allowed = open_files(OF_PROGRAM + OF_WORKER * wanted + CROWD)
     size, crowd = fit(wanted, allowed)
-    keeper, sampler = _start("keeper", 1), _start("sampler", 1)
-    workers = _start("fetch", size)
+    keeper, sampler = start_threads("keeper", 1), start_threads("sampler", 1)
+    workers = start_threads("fetch", size)
     complaints = []
     if size < wanted:
         limit = f"this process may open no more than {allowed} files (ulimit -n)"
         complaints.append(_complaint(limit, size, wanted))
     if workers.size < size:
         workers.executor.shutdown()
-        workers = _start("fetch", max(workers.size // 2, 1))  # each needs a wget beside it
-        limit = "the system starts no more threads for this user (ulimit -u)"
+        workers = start_threads("fetch", max(workers.size // 2, 1))  # each needs a wget beside it
+        limit = "the system starts no more threads for this user (ulimit -u, or -v)"
         complaints.append(_complaint(limit, workers.size, wanted))
     return Crew(
         workers=workers.executor,
@@ -68,12 +68,14 @@ def _complaint(limit: str, given: int, wanted: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Threads:
-    executor: ThreadPoolExecutor
+class Threads:
+    """An executor, and how many threads it has."""
+
+    executor: Executor
     size: int
 
 
-def _start(name: str, wanted: int) -> _Threads:
+def start_threads(name: str, wanted: int) -> Threads:
     """An executor whose threads all run: it starts them when it is given work, and where the system
     gives none then, the work is lost.
     """
@@ -83,14 +85,14 @@ def _start(name: str, wanted: int) -> _Threads:
         while given < wanted:
             executor.submit(go.wait)
             given += 1
-        return _Threads(executor, wanted)
+        return Threads(executor, wanted)
     except RuntimeError:  # can't start new thread
         if not given:
             raise MachineError(
                 "The system starts no thread for this program. Raise the limit of processes "
-                "(ulimit -u), or end some."
+                "(ulimit -u) or of memory (ulimit -v), or end some."
             ) from None
     finally:
         go.set()
     executor.shutdown()
-    return _start(name, given)
+    return start_threads(name, given)

@@ -192,7 +192,7 @@ def _classify_silence(reply: Reply, about: Circumstances) -> Failure:
 
 _LOCAL_ERRORS = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ENOLCK}
-    | {errno.EOPNOTSUPP, errno.ESTALE}
+    | {errno.EOPNOTSUPP, errno.ESTALE, errno.ENOENT}  # DIR itself is gone, or moved
 )
 _FOR_NOW = frozenset({errno.EBUSY, errno.EINTR, errno.ETXTBSY})
 

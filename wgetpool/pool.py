@@ -111,7 +111,7 @@ class Pool:
         self._signals: list[int] = []
         self._give_up_at: float | None = None
         self._telling_since: float | None = None
-        self._finished = False
+        self._finished = self._is_ending = self._pause_wanted = False
         self.muted = False
         self.abandoned = False  # threads are left behind that hang, or that nobody waits for
 
@@ -119,13 +119,23 @@ class Pool:
 
     def interrupt(self, number: int) -> None:
         """A signal came: one `put`, since a handler may do no more."""
+        if number == signal.SIGTSTP:
+            self._pause_wanted = True
+        else:
+            self._is_ending = True
         self._errands.put(self._on_signal, number)
 
     def nudge(self) -> None:
-        """Some time after a signal: breaks off a write that nobody takes (a full pipe)."""
-        if self._telling_since is not None and self._clock.now() - self._telling_since >= 1.0:
+        """Some time after a signal: heeds it where the main loop cannot, since it hangs in a write
+        that nobody takes (a full pipe). The write is broken off, but not by a pause.
+        """
+        if self._telling_since is None or self._clock.now() - self._telling_since < 1.0:
+            return
+        if self._is_ending:
             self._telling_since = None
             raise OutputStuckError
+        if self._pause_wanted:
+            self._pause()
 
     def run(self) -> RunFinished:
         """Fetches everything. Raises MachineError; whatever happens, no child of the run outlives
@@ -385,8 +395,12 @@ class Pool:
 
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGTSTP:
-            if not self._finished:
+            # Not when it was heeded before, nor when the end has been asked for: who does that
+            # wakes us first, and might find us stopped again.
+            if self._pause_wanted and not (self._finished or self._is_ending):
+                self._emit(Paused())
                 self._pause()
+                self._emit(Resumed())
             return
         self._signals.append(number)
         if self._finished:  # it came while the last line was written
@@ -407,13 +421,12 @@ class Pool:
 
     def _pause(self) -> None:
         """Stops the wgets, the clock and ourselves; returns when we go on."""
-        self._emit(Paused())
+        self._pause_wanted = False
         self._clock.stop()
         self._children.stop()
         process.stop_ourselves()
         self._children.go_on()
         self._clock.go_on()
-        self._emit(Resumed())
 
     def _end(self) -> None:
         """Ends all that is under way, and waits for it no longer than PATIENCE: a disk that does

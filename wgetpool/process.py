@@ -332,7 +332,7 @@ def _attributes() -> ctypes.Array[ctypes.c_char]:
     attributes, signals, none = (ctypes.create_string_buffer(_ROOM) for _ in range(3))
     _QUICK.sigemptyset(signals)
     _QUICK.sigemptyset(none)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and children would too
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTTOU):  # we ignore them, they do not
         _QUICK.sigaddset(signals, int(number))
     _QUICK.posix_spawnattr_init(attributes)
     _QUICK.posix_spawnattr_setpgroup(attributes, 0)

@@ -82,7 +82,7 @@ def _ask_to_end(store: Store, known: KnownRun) -> str:
         return f"cannot be stopped from here: run {_command(store)} on {signed.host}"
 
     try:
-        sent = _terminate(known, signed.pid)
+        sent = _terminate(known)
     except PermissionError:
         return f"is another user's: kill {signed.pid} as that user, or as root, ends it"
     if sent or not _works(store, known):
@@ -90,23 +90,29 @@ def _ask_to_end(store: Store, known: KnownRun) -> str:
     return f"cannot be seen from here: run {_command(store)} in the container where it works"
 
 
-def _terminate(known: KnownRun, pid: int) -> bool:
+def _terminate(known: KnownRun) -> bool:
     """Whether it was sent to the run; one that is stopped goes on, and heeds it."""
 
-    def is_right() -> bool:
-        return known.is_process(pid)
-
-    sent = process.signal_process(pid, signal.SIGTERM, is_right=is_right)
-    process.signal_process(pid, signal.SIGCONT, is_right=is_right)
+    sent = _send(known, signal.SIGTERM)
+    _send(known, signal.SIGCONT)
     return sent
+
+
+def _send(known: KnownRun, number: int) -> bool:
+    signed = known.signature
+    return signed is not None and process.signal_process(
+        signed.pid, number, is_right=lambda: known.is_process(signed.pid)
+    )
 
 
 def _await_end(store: Store, runs: list[KnownRun]) -> None:
     clock = process.SystemClock()
     give_up_at = clock.now() + PATIENCE
     with closing(process.StopSwitch()) as never:
-        while clock.now() < give_up_at and any(_works(store, known) for known in runs):
+        while clock.now() < give_up_at and (left := [one for one in runs if _works(store, one)]):
             process.pause(LOOK_EVERY, stop=never)
+            for known in left:  # whoever was just being stopped
+                _send(known, signal.SIGCONT)
 
 
 def _works(store: Store, known: KnownRun) -> bool:

@@ -13,13 +13,14 @@ import stat
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
+from wgetpool.crew import start_threads
 from wgetpool.errors import ExitCode, MachineError, SourceError
 from wgetpool.ledger import Ledger, LedgerError, read_all
 from wgetpool.model import FileId, FileRecord, StopFlag
@@ -220,9 +221,9 @@ def _verify(store: Store, workers: int, err: TextIO) -> Report:
     with (
         closing(StopSwitch()) as stop,
         _progress(err, total) as show,
-        ThreadPoolExecutor(workers, "verify") as pool,
+        (threads := start_threads("verify", workers)).executor as pool,
     ):
-        readers = [Reader(store, todo, stop=stop) for _ in range(workers)]
+        readers = [Reader(store, todo, stop=stop) for _ in range(threads.size)]
         try:
             futures = [pool.submit(reader.work) for reader in readers]
             while futures:

@@ -379,7 +379,7 @@ def test_a_pause_stops_clock_and_wgets(stage: Stage, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(stage.clock, "go_on", lambda: calls.append("clock.go_on"))
     monkeypatch.setattr(process, "stop_ourselves", lambda: calls.append("stopped"))
     run = stage.prepare("a", BUSY, WHOLE, workers=1)
-    run.inbox.expect(stage.clock.now() + 0.5, (run.pool._on_signal, signal.SIGTSTP))
+    run.inbox.expect(stage.clock.now() + 0.5, (run.pool.interrupt, signal.SIGTSTP))
 
     run.go()
 
@@ -387,6 +387,48 @@ def test_a_pause_stops_clock_and_wgets(stage: Stage, monkeypatch: pytest.MonkeyP
     assert calls == [*before, "stopped", *after]
     assert len(run.reporter.of(Paused)) == len(run.reporter.of(Resumed)) == 1
     assert run.finished.exit_code == 0
+
+
+def test_a_pause_while_nobody_reads_breaks_no_write_off(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader is stopped, too (`| less`): we stop in the middle of the write, and it goes on."""
+    stopped: list[float] = []
+    monkeypatch.setattr(process, "stop_ourselves", lambda: stopped.append(stage.clock.now()))
+    run = stage.prepare("a", WHOLE, workers=1)
+
+    def hang(event: Event) -> None:
+        if isinstance(event, RunStarted):
+            run.pool.interrupt(signal.SIGTSTP)
+            run.pool.nudge()
+            assert not stopped, "it may be slow only"
+            stage.clock.advance(1)
+            run.pool.nudge()
+        run.reporter.events.append(event)
+
+    run.reporter.handle = hang  # type: ignore[method-assign]
+
+    run.go()
+
+    assert len(stopped) == 1, "and not once more when the write has ended"
+    assert not run.pool.muted
+    assert run.finished.done == 1
+
+
+def test_who_ends_a_run_does_not_find_it_stopped(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-Z, and SIGTERM with SIGCONT before that was heeded: the run ends."""
+    monkeypatch.setattr(process, "stop_ourselves", lambda: pytest.fail("nobody would wake it"))
+    run = stage.prepare("a", BUSY, workers=1)
+
+    def strike(_: object) -> None:
+        run.pool.interrupt(signal.SIGTSTP)
+        run.pool.interrupt(signal.SIGTERM)
+
+    run.inbox.expect(stage.clock.now() + 0.5, (strike, None))
+
+    assert run.go().exit_code == 143
 
 
 def test_a_write_that_nobody_takes_is_broken_off(stage: Stage) -> None:
@@ -401,7 +443,7 @@ def test_a_write_that_nobody_takes_is_broken_off(stage: Stage) -> None:
         run.reporter.events.append(event)
 
     run.reporter.handle = hang  # type: ignore[method-assign]
-    run.inbox.expect(stage.clock.now() + 0.5, (run.pool._on_signal, signal.SIGTERM))
+    run.inbox.expect(stage.clock.now() + 0.5, (run.pool.interrupt, signal.SIGTERM))
 
     finished = run.go()
 

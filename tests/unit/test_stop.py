@@ -48,7 +48,8 @@ def answer(monkeypatch: pytest.MonkeyPatch, send: Callable[[], bool]) -> list[tu
     sent: list[tuple[int, int]] = []
 
     def signal_process(pid: int, number: int, *, is_right: Callable[[], bool]) -> bool:
-        assert is_right()
+        if number == signal.SIGTERM:
+            assert is_right()
         sent.append((pid, int(number)))
         return send()
 
@@ -71,7 +72,8 @@ def test_a_run_that_does_not_end_is_told_with_what_ends_it(
     code, lines = run(store)
 
     assert code == 1
-    assert sent == [(US, signal.SIGTERM), (US, signal.SIGCONT)]
+    assert sent[0] == (US, signal.SIGTERM)
+    assert set(sent[1:]) == {(US, signal.SIGCONT)}, "it may just have been stopped"
     assert clock.now() - began == pytest.approx(stop.PATIENCE, abs=1)
     assert lines[0] == f"waiting for the run with pid {US} to end"
     assert lines[1].startswith(f"the run with pid {US} has not ended within 60 s: kill -KILL {US} ")
@@ -150,7 +152,7 @@ def test_a_run_that_began_meanwhile_is_told(
     later[0].release()
 
     assert code == 1
-    assert len(sent) == 2
+    assert sent.count((US, signal.SIGTERM)) == 1
     assert lines[-1] == f"the run with pid {US} has begun since"
 
 

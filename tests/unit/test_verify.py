@@ -9,7 +9,7 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pytest
 from support.doubles import FlagDouble, InlineExecutor, note_calls
 
 from wgetpool import verify
+from wgetpool.crew import Threads
 from wgetpool.errors import MachineError, SourceError
 from wgetpool.ledger import Ledger, LedgerError, read_all
 from wgetpool.model import FileId, FileRecord
@@ -31,9 +32,14 @@ FLIPPED = DATA[:3] + b"X" + DATA[4:]
 COUNTS = ("whole", "missing", "torn", "changed", "unreadable", "unknown", "unhashed", "fixed")
 
 
+def run_in(monkeypatch: pytest.MonkeyPatch, executor: type[Executor]) -> None:
+    """Has the readers run there."""
+    monkeypatch.setattr(verify, "start_threads", lambda _, size: Threads(executor(), size))
+
+
 @pytest.fixture(autouse=True)
 def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "ThreadPoolExecutor", InlineExecutor)
+    run_in(monkeypatch, InlineExecutor)
 
 
 @pytest.fixture
@@ -422,7 +428,7 @@ def test_an_interrupt_ends_it_at_once(store: Store, monkeypatch: pytest.MonkeyPa
         assert store.live_runs()
         raise SystemExit(130)
 
-    monkeypatch.setattr(verify, "ThreadPoolExecutor", LateExecutor)
+    run_in(monkeypatch, LateExecutor)
     monkeypatch.setattr(verify, "wait", interrupted)
 
     with pytest.raises(SystemExit, match="130"):
