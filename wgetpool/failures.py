@@ -192,7 +192,7 @@ def _classify_silence(reply: Reply, about: Circumstances) -> Failure:
 
 _LOCAL_ERRORS = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ENOLCK}
-    | {errno.EOPNOTSUPP, errno.ESTALE, errno.ENOENT}  # DIR itself is gone, or moved
+    | {errno.EOPNOTSUPP, errno.ESTALE}
 )
 _FOR_NOW = frozenset({errno.EBUSY, errno.EINTR, errno.ETXTBSY})
 
@@ -202,12 +202,17 @@ def is_shortage(error: OSError) -> bool:
     return error.errno in SHORTAGES
 
 
+def _lacks_state(error: OSError) -> bool:
+    """Whether what the program itself made in DIR is gone: with all of DIR, most likely."""
+    return error.errno == errno.ENOENT and "/.wgetpool/" in str(error.filename)
+
+
 def classify_os_error(error: OSError) -> Failure:
     """What an error of the system means for a file: this machine, something scarce for now, or just
     this name.
     """
     kind = FailureClass.PERMANENT
-    if error.errno in _LOCAL_ERRORS:
+    if error.errno in _LOCAL_ERRORS or _lacks_state(error):
         kind = FailureClass.LOCAL
     elif error.errno in _FOR_NOW or is_shortage(error):
         kind = FailureClass.TRANSIENT

@@ -349,6 +349,14 @@ def test_an_error_of_the_system_is_of_the_machine_the_moment_or_the_name(
     assert failure == Failure(kind=kind, reason="words (/data/a.part)")
 
 
+def test_a_dir_that_was_taken_away_is_this_machines_trouble() -> None:
+    """A file of the program's own is gone; one of the user's is that file's own trouble."""
+    gone = FileNotFoundError(errno.ENOENT, "words", "/data/.wgetpool/parts/1.new")
+
+    assert classify_os_error(gone).kind is LOCAL
+    assert classify_os_error(FileNotFoundError(errno.ENOENT, "words", "/data/a")).kind is PERMANENT
+
+
 def test_an_error_without_a_number_is_told_all_the_same() -> None:
     """Not every OSError has errno and file."""
     assert classify_os_error(OSError("odd")).reason == "odd"
