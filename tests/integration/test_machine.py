@@ -17,7 +17,7 @@ import pytest
 from support import runner, unruly
 from support.faultserver import FaultServer, Reply, Request, file, status
 from support.mounts import Disk, Space, needs_root, needs_tools
-from support.runner import OVERLAP, Sandbox, random_bytes
+from support.runner import OVERLAP, UNMEASURED, Sandbox, random_bytes
 
 pytest_plugins = ["support.fixtures"]
 
@@ -276,7 +276,7 @@ def lone_user(*, processes: int) -> Iterator[Sandbox]:
         prefix = ("unshare", "--user", "--map-current-user", "prlimit", limits)
     root = Path(tempfile.mkdtemp(prefix="wgetpool-"))
     try:
-        box = Sandbox(root)
+        box = Sandbox(root, env=dict(UNMEASURED))
         box.dir.mkdir()
         for path in (root, *root.iterdir()):
             os.chown(path, uid, -1)

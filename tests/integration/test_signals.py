@@ -29,7 +29,7 @@ import pytest
 from support import runner, unruly
 from support.faultserver import FaultServer, Reply, file, status
 from support.mounts import needs_tools
-from support.runner import PROGRAM, Sandbox, random_bytes
+from support.runner import PROGRAM, UNMEASURED, Sandbox, random_bytes
 from support.terminal import Terminal
 
 pytest_plugins = ["support.fixtures"]
@@ -68,6 +68,7 @@ def test_a_signal_while_it_starts_ends_it(box: Sandbox, server: FaultServer, nam
     chance = random.Random(f"{SEED} {name}")
     number = signal.Signals[name]
     route = server.serve("/a.tar", file(DATA).cut_at(-1, "stall"))
+    box.env |= UNMEASURED
     for instant in [0.0, *(chance.uniform(0, 0.4) for _ in range(INSTANTS - 1))]:
         with box.start_get(route.url) as run:
             with suppress(subprocess.TimeoutExpired):

@@ -25,6 +25,8 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = (sys.executable, "-m", "wgetpool")
+# Without coverage: it swallows a Ctrl-C while it loads, and writes where another user may not.
+UNMEASURED = {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 OVERLAP = 64 * 1024  # the most that a continued part may be asked for once more
 
