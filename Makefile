@@ -11,8 +11,7 @@ WGETPOOL_ARGS =
 BIN = .venv/bin
 SETUP = scripts/setup.sh
 WGETPOOL = $(BIN)/wgetpool
-# Most tests wait for something: twice as many as there are cores.
-PYTEST_ARGS = -n $$(($$(nproc) * 2)) --maxprocesses 8
+PYTEST_ARGS = -n auto --maxprocesses 8
 
 # Words of the user reach the shell through the environment: no blank, quote or $ is read by make.
 override LINKS := $(value LINKS)
