@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Container, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -83,12 +83,12 @@ def _left(processes: list[psutil.Process], patience: float) -> list[psutil.Proce
     """Those that are still there after so many seconds. A zombie is not: its parent, who may never
     reap it, is not we.
     """
-    clock = process.SystemClock()
-    end_at = clock.now() + patience
-    with closing(process.StopSwitch()) as never:
-        while (left := list(filter(_is_alive, processes))) and clock.now() < end_at:
-            process.pause(LOOK_EVERY, stop=never)
-    return left
+
+    def left() -> list[psutil.Process]:
+        return list(filter(_is_alive, processes))
+
+    process.wait_for(lambda: not left(), patience=patience, look_every=LOOK_EVERY)
+    return left()
 
 
 def _is_alive(orphan: psutil.Process) -> bool:

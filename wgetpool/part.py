@@ -20,7 +20,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 
 from wgetpool.locks import try_lock
 from wgetpool.model import FileId, RemoteFile, WholePart
@@ -107,12 +106,7 @@ class Part:
     def __enter__(self) -> Part:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Closes the claim: an unlock would free it for a wget that lives on, too. An empty part is
         not kept.
         """

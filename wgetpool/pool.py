@@ -48,11 +48,10 @@ from wgetpool.part import peek
 from wgetpool.publish import Presence, Publisher, Surveyed
 from wgetpool.scheduler import Scheduler
 from wgetpool.store import RunLock, Store
-from wgetpool.words import count
+from wgetpool.words import BLOCKED, count
 
 SURVEY_CHUNK = 500  # entries looked up at a time
 PATIENCE = 15.0  # seconds until threads that do not come to their end are left behind
-BLOCKED = "blocked on the disk (state D), and nothing ends them before it answers"
 AT_ONCE = 0.5  # and after a second Ctrl-C
 
 
@@ -340,12 +339,10 @@ class Pool:
     def _emit(self, event: Event) -> None:
         try:
             self._tell(event)
-        except OutputStuckError:
-            self.muted = True
-        except OSError:
-            if not self._signals:
+        except OSError as error:
+            if not (self._signals or isinstance(error, OutputStuckError)):
                 raise
-            self.muted = True  # whoever read us has gone; the signal says how we end
+            self.muted = True  # nobody reads us any more; the signal says how we end
         if isinstance(event, FileFailed):
             self._trails.drop(event.name)
             self._outbox.add_record(

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from threading import Lock, current_thread, main_thread
 from typing import Any
@@ -31,10 +31,10 @@ GRACE = 2.0  # seconds from SIGTERM to SIGKILL
 LAST_GRACE = 5.0  # from SIGKILL until a process counts as one that cannot be ended (state D)
 RUN_MARK = "WGETPOOL_RUN"  # in a child's environment: the id of the run that started it
 PART_MARK = "WGETPOOL_PART"  # and the name of the file whose part it writes
+UNKNOWN_CODE = 255  # of a child that somebody else has reaped
 # A signal that comes just before a wait begins is heeded after it: no wait is longer (seconds).
 HEARTBEAT = 1.0
 LOG_LIMIT = 1 << 20  # bytes of a child's log that are read
-UNKNOWN_CODE = 255
 LOG_USUAL = 1 << 14  # that most logs fit into: the system gives room for so much at once
 
 
@@ -261,10 +261,8 @@ class Children:
         """SIGKILL for all; returns how many it has not ended within so many seconds (state D)."""
         self._standing = signal.SIGKILL
         self._signal(signal.SIGKILL)
-        deadline = time.monotonic() + patience
-        while (left := self._left()) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        return left
+        wait_for(lambda: not self._left(), patience=patience, look_every=0.01)
+        return self._left()
 
     def stuck(self) -> int:
         """How many are there still that their owners could not end; reaps those that have ended."""
@@ -344,7 +342,19 @@ def _attributes() -> ctypes.Array[ctypes.c_char]:
 
 
 def _environment(env: tuple[bytes, ...], mark: str) -> ctypes.Array[ctypes.c_char_p]:
-    return _strings((*env, *([os.fsencode(f"{PART_MARK}={mark}")] if mark else ())))
+    common = _common(env)
+    if not mark:
+        return common
+    own = type(common).from_buffer_copy(common)  # the pointers
+    own.common = common  # type: ignore[attr-defined]  # and what they point to
+    own[len(env)] = os.fsencode(f"{PART_MARK}={mark}")
+    return own
+
+
+@lru_cache(maxsize=2)
+def _common(env: tuple[bytes, ...]) -> ctypes.Array[ctypes.c_char_p]:
+    """The same for every child of a run: made once, with room for a mark."""
+    return (ctypes.c_char_p * (len(env) + 2))(*env)
 
 
 def marked_environment(run: str, changes: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
@@ -424,6 +434,14 @@ def ending_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def wait_for(is_done: Callable[[], bool], *, patience: float, look_every: float) -> bool:
+    """Whether it is done within so many seconds; it is looked at once at least."""
+    end = time.monotonic() + patience
+    while not (done := is_done()) and time.monotonic() < end:
+        time.sleep(look_every)
+    return done
 
 
 def pause(seconds: float, *, stop: StopFlag) -> None:

@@ -5,7 +5,6 @@ disturbs no run.
 from __future__ import annotations
 
 import json as jsonlib
-import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from wgetpool.model import Entry, FileRecord, Orphan, Settings
 from wgetpool.part import peek
 from wgetpool.publish import Presence, survey_read_only
 from wgetpool.store import KnownRun, Store, length_of
-from wgetpool.words import count, format_size, printable
+from wgetpool.words import count, format_size, printable, some, stop_command
 
 STATES = ("done", "partial", "failed", "pending")
 NAMES_SHOWN = 5
@@ -202,29 +201,15 @@ def _lines_of_workers(workers: Workers, directory: Path) -> Iterable[str]:
     runs, orphans = workers.runs, workers.orphans
     if runs:
         verb = "a run is" if len(runs) == 1 else f"{len(runs):,} runs are"
-        yield f"{verb} working on it: {', '.join(map(_whereabouts, runs))}"
+        yield f"{verb} working on it: {', '.join(run.whereabouts for run in runs)}"
     else:
         yield "no run is working on it"
     if orphans:
         verb, them = ("works", "it") if len(orphans) == 1 else ("work", "them")
         told = [f"{one.part or '(unknown)'} (pid {one.pid})" for one in orphans]
-        command = f"wgetpool stop {shlex.quote(str(directory))}"
-        yield (
-            f"{count(len(orphans), 'wget')} of a killed run still {verb}: {_some(told)}; "
-            f"{command} ends {them}, and so does the next run"
-        )
-
-
-def _whereabouts(run: KnownRun) -> str:
-    if run.signature is None:
-        return "pid unknown"
-    return f"pid {run.signature.pid}" + f" on {run.signature.host}" * run.signature.is_elsewhere
-
-
-def _some(names: list[str]) -> str:
-    """Not more of them than can be read."""
-    more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(names[:NAMES_SHOWN]) + more
+        wgets, named = count(len(orphans), "wget"), some(told, NAMES_SHOWN)
+        ends = f"{stop_command(directory)} ends {them}, and so does the next run"
+        yield f"{wgets} of a killed run still {verb}: {named}; {ends}"
 
 
 def _lines_of_files(files: list[FileStatus]) -> Iterable[str]:
@@ -243,4 +228,4 @@ def _lines_of_files(files: list[FileStatus]) -> Iterable[str]:
         if file.state == "failed":
             reasons.setdefault(file.reason or "", []).append(file.name)
     for reason, names in sorted(reasons.items(), key=lambda item: -len(item[1])):
-        yield f"  failed   {_some(names)}: {reason}"
+        yield f"  failed   {some(names, NAMES_SHOWN)}: {reason}"

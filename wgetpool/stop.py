@@ -9,14 +9,13 @@ from __future__ import annotations
 import shlex
 import signal
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import TextIO
 
 from wgetpool import orphans, process
 from wgetpool.errors import ExitCode, SourceError
 from wgetpool.store import KnownRun, Store
-from wgetpool.words import count, printable, write_lines
+from wgetpool.words import BLOCKED, count, printable, some, stop_command, write_lines
 
 PATIENCE = 60.0  # seconds for a run to end its wgets and to write down what it has
 LOOK_EVERY = 0.2  # seconds
@@ -79,7 +78,7 @@ def _ask_to_end(store: Store, known: KnownRun) -> str:
         path = shlex.quote(str(store.runs / known.run))
         return f"cannot be stopped: its lock file does not tell its pid, but fuser {path} may"
     if signed.is_elsewhere:
-        return f"cannot be stopped from here: run {_command(store)} on {signed.host}"
+        return f"cannot be stopped from here: run {stop_command(store.directory)} on {signed.host}"
 
     try:
         sent = _terminate(known)
@@ -87,12 +86,12 @@ def _ask_to_end(store: Store, known: KnownRun) -> str:
         return f"is another user's: kill {signed.pid} as that user, or as root, ends it"
     if sent or not _works(store, known):
         return ""
-    return f"cannot be seen from here: run {_command(store)} in the container where it works"
+    command = stop_command(store.directory)
+    return f"cannot be seen from here: run {command} in the container where it works"
 
 
 def _terminate(known: KnownRun) -> bool:
     """Whether it was sent to the run; one that is stopped goes on, and heeds it."""
-
     sent = _send(known, signal.SIGTERM)
     _send(known, signal.SIGCONT)
     return sent
@@ -106,13 +105,13 @@ def _send(known: KnownRun, number: int) -> bool:
 
 
 def _await_end(store: Store, runs: list[KnownRun]) -> None:
-    clock = process.SystemClock()
-    give_up_at = clock.now() + PATIENCE
-    with closing(process.StopSwitch()) as never:
-        while clock.now() < give_up_at and (left := [one for one in runs if _works(store, one)]):
-            process.pause(LOOK_EVERY, stop=never)
-            for known in left:  # whoever was just being stopped
-                _send(known, signal.SIGCONT)
+    def is_over() -> bool:
+        left = [known for known in runs if _works(store, known)]
+        for known in left:  # whoever was just being stopped
+            _send(known, signal.SIGCONT)
+        return not left
+
+    process.wait_for(is_over, patience=PATIENCE, look_every=LOOK_EVERY)
 
 
 def _works(store: Store, known: KnownRun) -> bool:
@@ -124,19 +123,12 @@ def _works(store: Store, known: KnownRun) -> bool:
 
 
 def _named(known: KnownRun) -> str:
-    signed = known.signature
-    if signed is None:
-        return f"the run {known.run}"
-    return f"the run with pid {signed.pid}" + f" on {signed.host}" * signed.is_elsewhere
+    return f"the run {f'with {known.whereabouts}' if known.signature else known.run}"
 
 
 def _kill(known: KnownRun) -> str:
     pid = known.signature.pid if known.signature else ""
     return f"kill -KILL {pid} ends it at once, and the same command again its wgets"
-
-
-def _command(store: Store) -> str:
-    return f"wgetpool stop {shlex.quote(str(store.directory))}"
 
 
 # ---------------------------------------------------------------- what dead runs left behind
@@ -145,11 +137,11 @@ def _command(store: Store) -> str:
 def _end_orphans(store: Store) -> tuple[list[str], list[str]]:
     """Ends them and forgets their runs; returns what to say of it, and what cannot be ended."""
     left, said = orphans.clear(store), []
-    if names := sorted(orphan.part for orphan in left.ended):
+    if names := sorted(orphan.part or "(unknown)" for orphan in left.ended):
         wgets = count(len(names), "wget")
-        said.append(f"ended {wgets} that a killed run had left behind: {_some(names)}")
+        said.append(f"ended {wgets} that a killed run had left behind: {some(names, NAMES_SHOWN)}")
     # Not forgotten: there, its lock file leads to the wgets that it may have left.
-    there = f"was killed: {_command(store)} there ends what it left"
+    there = f"was killed: {stop_command(store.directory)} there ends what it left"
     said += [f"{_named(known)} {there}" for known in left.elsewhere]
     pids = sorted(orphan.pid for orphan in left.stuck)
     return said, [_blocked(pids)] if pids else []
@@ -157,10 +149,4 @@ def _end_orphans(store: Store) -> tuple[list[str], list[str]]:
 
 def _blocked(pids: list[int]) -> str:
     told = ", ".join(map(str, pids))
-    why = "blocked on the disk (state D), and nothing ends them before it answers"
-    return f"{count(len(pids), 'wget')} of a killed run cannot be ended (pid {told}): {why}"
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(name or "(unknown)" for name in names[:NAMES_SHOWN]) + more
+    return f"{count(len(pids), 'wget')} of a killed run cannot be ended (pid {told}): {BLOCKED}"

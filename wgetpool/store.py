@@ -244,6 +244,13 @@ class KnownRun:
     def is_elsewhere(self) -> bool:
         return self.signature is not None and self.signature.is_elsewhere
 
+    @property
+    def whereabouts(self) -> str:
+        """'pid 7', 'pid 7 on another-host'."""
+        if self.signature is None:
+            return "pid unknown"
+        return f"pid {self.signature.pid}" + f" on {self.signature.host}" * self.is_elsewhere
+
     def is_process(self, pid: int) -> bool:
         """Whether the process that has this pid here and now is the run: it is the one that signed,
         and has the lock file open. Raises PermissionError where it is another user's.

@@ -9,8 +9,9 @@ import math
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import TextIO
 
 from wgetpool.model import (
@@ -32,6 +33,7 @@ UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 NAMES_SHOWN = 3  # of the files of one group in the summary
 REASONS_SHOWN = 8
 OF_ONE_FILE = re.compile(r" \([\d,?]+ of [^)]*\)$")  # in a reason: how many bytes are here
+BLOCKED = "blocked on the disk (state D), and nothing ends them before it answers"
 RATE_WINDOW = 15.0  # seconds over which a rate that is shown is smoothed
 STEADY_WINDOW = 300.0  # and the one that tells the time left: it may not jump
 
@@ -50,6 +52,17 @@ NEXT_STEPS = {
 def count(number: int, noun: str) -> str:
     """'1 file', '2 files'."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def some(names: Sequence[str], limit: int, total: int | None = None) -> str:
+    """'a, b and 7 more': the first names of all that there are, or of a `total`."""
+    more = (len(names) if total is None else total) - limit
+    return ", ".join(names[:limit]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def stop_command(directory: str | PathLike[str]) -> str:
+    """What ends the runs on a folder, and what they left behind."""
+    return f"wgetpool stop {shlex.quote(str(directory))}"
 
 
 def printable(text: str) -> str:
@@ -214,8 +227,7 @@ class _Group:
             self.names.append(name)
 
     def __str__(self) -> str:
-        more = self.size - len(self.names)
-        return ", ".join(self.names) + (f" and {more} more" if more else "")
+        return some(self.names, NAMES_SHOWN, self.size)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 from support.doubles import FakeClock
@@ -38,8 +38,8 @@ def lock(store: Store) -> Iterator[RunLock]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     """Time passes where it is waited for."""
     clock = FakeClock()
-    monkeypatch.setattr(process, "SystemClock", lambda: clock)
-    monkeypatch.setattr(process, "pause", clock.pause)
+    ticking = SimpleNamespace(monotonic=clock.now, sleep=clock.advance)
+    monkeypatch.setattr(process, "time", ticking)
     return clock
 
 
@@ -140,12 +140,12 @@ def test_a_run_that_began_meanwhile_is_told(
     """It was not meant, and goes on: something runs still."""
     later: list[RunLock] = []
 
-    def pause(*_: Any, **__: Any) -> None:
+    def sleep(_: float) -> None:
         store.forget_run("r1")
         later.append(store.lock_run("r2"))
         monkeypatch.setattr(stop, "_works", lambda *_: False)
 
-    monkeypatch.setattr(process, "pause", pause)
+    monkeypatch.setattr("wgetpool.process.time.sleep", sleep)
     sent = answer(monkeypatch, lambda: True)
 
     code, lines = run(store)
