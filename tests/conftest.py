@@ -1,11 +1,19 @@
-"""What holds for every test: no process outlives it."""
+"""What holds for every test: no process outlives it, and signals are not ignored."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import psutil
 import pytest
+
+
+def pytest_configure() -> None:
+    """In the background of a shell these two are ignored, and would be by all that tests start."""
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

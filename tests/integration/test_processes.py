@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import time
 
 import psutil
 import pytest
+from support import unruly
 from support.faultserver import FaultServer, file, status
 from support.runner import OVERLAP, Run, Sandbox, random_bytes, wait_until
 
@@ -88,30 +88,12 @@ def test_a_hangup_that_is_ignored_stays_ignored(box: Sandbox, server: FaultServe
     assert box.files() == {"0.tar": DATA}
 
 
-STUBBORN = "trap '' TERM\nexec {wget} \"$@\""
-
-
 def test_a_wget_that_ignores_term_is_killed(box: Sandbox, server: FaultServer) -> None:
     """TERM, a grace, KILL: the run ends, and so does such a wget."""
-    wget = box.script("stubborn", STUBBORN.format(wget=shutil.which("wget")))
-    with stalled_run(box, server, "--wget", wget) as run:
+    with stalled_run(box, server, "--wget", unruly.stubborn(box)) as run:
         run.signal(signal.SIGTERM)
         run.finish(25, expect=143)
 
-        assert not box.wgets()
-
-
-def test_a_second_interrupt_ends_all_at_once(box: Sandbox, server: FaultServer) -> None:
-    """Second SIGINT: no more grace."""
-    wget = box.script("stubborn", STUBBORN.format(wget=shutil.which("wget")))
-    with stalled_run(box, server, "--wget", wget) as run:
-        run.signal(signal.SIGINT)
-        wait_until(lambda: "stopping" in run.stdout)
-        began = time.monotonic()
-        run.signal(signal.SIGINT)
-        run.finish(10, expect=130)
-
-        assert time.monotonic() - began < 2.5
         assert not box.wgets()
 
 

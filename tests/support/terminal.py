@@ -10,7 +10,6 @@ import termios
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from types import TracebackType
 from typing import Any, Self
 
 import psutil
@@ -50,12 +49,7 @@ class Terminal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         left: list[psutil.Process] = []
         with suppress(psutil.NoSuchProcess):
             left = psutil.Process(self.process.pid).children(recursive=True)
