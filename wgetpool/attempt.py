@@ -145,6 +145,7 @@ class _Attempt:
         self.started_at, self.trails = started_at, trails
         self.examined: Examination | None = None
         self.before = self.offset = 0
+        self.status: int | None = None
         self.known = RemoteFile()
 
     def make(self, final: Path, environment: tuple[bytes, ...], launch: Launcher) -> Outcome:
@@ -318,6 +319,7 @@ class _Attempt:
 
     def _conclude(self, ending: Ending, reply: Reply) -> Outcome:
         finding = self._judge(reply.head)
+        self.status = reply.head.status if reply.head else None
         length = self.part.length()
         came = max(length - self.offset, 0)
         if not came and wget.is_refused_range(reply):
@@ -437,6 +439,7 @@ class _Attempt:
             after=0 if rejected else whole.size if whole else self.part.length(),
             received=received + (self.examined.received if self.examined else 0),
             finding=finding,
+            status=self.status,
             remote=self.part.record.remote,
             whole=whole,
             failure=failure,

@@ -26,7 +26,7 @@ from wgetpool import __version__
 from wgetpool.errors import ExitCode, MachineError, SourceError, WgetpoolError
 
 if TYPE_CHECKING:
-    from wgetpool.model import Entry, Settings
+    from wgetpool.model import Entry, Settings, Wishes
     from wgetpool.pool import Pool
 
 OUTPUT_PATIENCE, PAUSE_PATIENCE = 3.0, 1.1  # seconds that a write may take after a signal
@@ -296,7 +296,7 @@ def get(
     """
     # The run's as well: later, an exception by a signal could be lost in an import.
     from wgetpool import pool, process  # noqa: F401
-    from wgetpool.model import Checks, Limits, RetryPolicy, Settings
+    from wgetpool.model import Checks, Limits, RetryPolicy, Settings, Wishes
     from wgetpool.wget import find_wget
 
     entries = _choose(sources, select, select_from, exclude, order, start, end, shard)
@@ -327,7 +327,7 @@ def get(
         from wgetpool.status import print_plan
 
         return print_plan(settings, entries, json=json, out=sys.stdout)
-    return _run(settings, entries, json=json, quiet=quiet)
+    return _run(settings, entries, Wishes(json=json, quiet=quiet))
 
 
 @app.command("list")
@@ -460,13 +460,12 @@ def _attach(entries: list[Entry], files: list[Path]) -> list[Entry]:
     return entries
 
 
-def _run(settings: Settings, entries: list[Entry], *, json: bool, quiet: bool) -> int:
+def _run(settings: Settings, entries: list[Entry], wishes: Wishes) -> int:
     from wgetpool.pool import Pool
     from wgetpool.report import make_reporter
 
     reporter = make_reporter(
-        json=json,
-        quiet=quiet,
+        wishes,
         stdout=sys.stdout,
         stderr=sys.stderr,
         command=_command_again(sys.argv[1:]),

@@ -19,7 +19,7 @@ from rich.segment import ControlType
 from rich.style import Style
 from rich.text import Text
 
-from wgetpool.model import (
+from wgetpool.events import (
     Event,
     FileFailed,
     Paused,
@@ -31,18 +31,17 @@ from wgetpool.model import (
     Waiting,
     Warned,
 )
+from wgetpool.lines import describe
+from wgetpool.model import Wishes
+from wgetpool.pace import time_left
+from wgetpool.summary import Summary
 from wgetpool.words import (
-    Pace,
-    Rate,
-    Tally,
     count,
-    describe,
     format_left,
     format_rate,
     format_share,
     format_size,
     printable,
-    time_left,
     write_lines,
 )
 
@@ -65,8 +64,15 @@ class LiveReporter:
 
     progress_interval: float | None = 1.0
 
-    def __init__(self, *, tally: Tally, stdout: TextIO, now: Callable[[], datetime]) -> None:
-        self._tally = tally
+    def __init__(
+        self,
+        wishes: Wishes,
+        *,
+        summary: Summary,
+        stdout: TextIO,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._wishes, self._summary = wishes, summary
         self._stdout = stdout
         self._now = now
         self._console = Console(
@@ -85,7 +91,7 @@ class LiveReporter:
         )
 
     def handle(self, event: Event) -> None:
-        self._tally.add(event)
+        self._summary.add(event)
         if (style := LOGGED.get(type(event))) is not None:
             self._log.append(Text(f"{self._now():%m-%d %H:%M} {describe(event)}", style))
         match event:
@@ -99,7 +105,7 @@ class LiveReporter:
                 self.close()  # the terminal is the shell's
             case RunFinished():
                 self.close()
-                write_lines(self._stdout, self._tally.summary(event))
+                write_lines(self._stdout, self._summary.lines(event))
 
     def close(self) -> None:
         """Takes the board away, prints what is still to be said, and gives the terminal back."""
@@ -178,8 +184,6 @@ class Board:
         self._filled, self._half, self._empty, self._unknown = "#--." if ascii_only else "━╸─·"
         self._separator = " | " if ascii_only else " · "
         self._progress: Progress | None = None
-        self._pace = Pace()
-        self._rates: dict[str, tuple[int, Rate]] = {}
         self._rows: list[Running] = []
         self._longest = NAME_MIN
         self._tries = False
@@ -187,18 +191,10 @@ class Board:
     def add(self, progress: Progress) -> None:
         """Takes a sample."""
         self._progress = progress
-        self._pace.add(progress)
         self._rows = keep_places(self._rows, progress.running)
-        rates = {}
         for file in progress.running:
-            attempt, rate = self._rates.get(file.name, (0, None))
-            if rate is None or attempt != file.attempt:
-                rate = Rate(at=progress.seconds, total=file.bytes)
-            rate.add(progress.seconds, file.bytes)
-            rates[file.name] = (file.attempt, rate)
             self._longest = max(self._longest, cell_len(file.name))
             self._tries = self._tries or file.attempt > 1
-        self._rates = rates
 
     def draw(self, width: int, height: int) -> Text:
         """The board for a terminal of this size, without its last line's end."""
@@ -226,8 +222,7 @@ class Board:
             yield Text(f"and {len(self._rows) - len(shown)} more running", Style(dim=True))
 
     def _draw_file(self, file: Running, columns: Columns) -> Text:
-        rate = self._rates[file.name][1].value
-        speed = "" if rate is None else format_rate(rate)
+        speed = "" if file.rate is None else format_rate(file.rate)
         if file.size is not None and file.bytes >= file.size:
             speed = "checking"
         cells = [
@@ -239,7 +234,7 @@ class Board:
             cells.append(Text(_sizes(file).rjust(SIZES)))
         cells.append(Text(speed.rjust(RATE)))
         if columns.left:
-            left = time_left(file.bytes, file.size, rate)
+            left = time_left(file.bytes, file.size, file.rate)
             cells.append(Text(("" if left is None else f"{format_left(left)} left").rjust(LEFT)))
         if columns.tries:
             tried = f"try {file.attempt}" if file.attempt > 1 else ""
@@ -275,9 +270,9 @@ class Board:
         parts["bytes"] = format_size(progress.bytes)
         if progress.size is not None:
             parts["bytes"] = format_share(progress.bytes, progress.size)
-        if self._pace.rate is not None:
-            parts["rate"] = format_rate(self._pace.rate)
-        left = self._pace.left(progress)
+        if progress.rate is not None:
+            parts["rate"] = format_rate(progress.rate)
+        left = progress.left
         if self.stopping:
             parts["stopping"] = "stopping"
         elif left is not None:

@@ -1,5 +1,5 @@
-"""The ledger: what is done and how it was proved, what failed and why. One SQLite file in
-DIR/.wgetpool/.
+"""The ledger: what is done and how it was proved, what failed and why, each attempt, and how far
+runs were from time to time. One SQLite file in DIR/.wgetpool/.
 
 Never a query string. One thread owns a connection; other runs and `status` read and write through
 their own. Losing the ledger loses no data. No WAL: it does not work on network file systems.
@@ -10,13 +10,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from wgetpool.model import FileRecord
+from wgetpool.model import AttemptRecord, FileRecord, Row, Sample
 
-SCHEMA_VERSION = 2
-SCHEMA = """
+SCHEMA_VERSION = 3
+# What each version of the schema added to the one before.
+STEPS = (
+    """
 CREATE TABLE files (
     name TEXT PRIMARY KEY,
     state TEXT NOT NULL,       -- pending, publishing, done, failed
@@ -27,20 +30,81 @@ CREATE TABLE files (
     reason TEXT,               -- of the last failure, for people
     class TEXT,
     seconds REAL,              -- from the first attempt of that run to its end
-    finished TEXT,             -- ISO 8601 with offset
-    sha256 TEXT                -- hexadecimal; since schema 2
+    finished TEXT              -- ISO 8601 with offset
 ) WITHOUT ROWID;
-"""
-COLUMNS = "name, state, size, inode, proof, attempts, reason, class, seconds, finished, sha256"
-COLUMNS_1 = COLUMNS.replace("sha256", "NULL")  # of a ledger that no run has migrated yet
+""",
+    "ALTER TABLE files ADD COLUMN sha256 TEXT; -- hexadecimal",
+    """
+ALTER TABLE files ADD COLUMN cause TEXT;
+CREATE TABLE attempts (
+    name TEXT NOT NULL,
+    number INTEGER NOT NULL,   -- of all at this file, in all runs
+    run TEXT NOT NULL,
+    attempt INTEGER NOT NULL,  -- in this run
+    started TEXT NOT NULL,
+    seconds REAL NOT NULL,
+    bytes INTEGER NOT NULL,    -- in the part, at its end
+    received INTEGER NOT NULL,
+    ending TEXT NOT NULL,      -- done, adopted, failed, stopped, lost
+    status INTEGER,            -- of the last HTTP answer
+    reason TEXT,
+    class TEXT,
+    cause TEXT,
+    retry_in REAL,             -- seconds; NULL: no other attempt followed
+    PRIMARY KEY (name, number)
+) WITHOUT ROWID;
+CREATE TRIGGER few_attempts AFTER INSERT ON attempts BEGIN
+    DELETE FROM attempts WHERE name = NEW.name AND number <= NEW.number - 100;
+END;
+CREATE TABLE samples (
+    id INTEGER PRIMARY KEY,
+    run TEXT NOT NULL,
+    at TEXT NOT NULL,
+    seconds REAL NOT NULL,     -- since the run began
+    files INTEGER NOT NULL,
+    done INTEGER NOT NULL,
+    skipped INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    running INTEGER NOT NULL,
+    waiting INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,    -- that were here
+    received INTEGER NOT NULL, -- in this run
+    size INTEGER               -- of all files together, where it was known
+);
+CREATE TRIGGER few_samples AFTER INSERT ON samples BEGIN
+    DELETE FROM samples WHERE id <= NEW.id - 10000;
+END;
+""",
+)
+COLUMNS = (
+    "name, state, size, inode, proof, attempts, reason, class, cause, seconds, finished, sha256"
+)
+NEWER = {"sha256": 2, "cause": 3}  # columns, and the schema that they came with
 # Our failure does not undo what another run has done meanwhile.
 PUT = f"""
-INSERT INTO files ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)
+INSERT INTO files ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)
 ON CONFLICT (name) DO UPDATE SET ({COLUMNS}) = (
     excluded.name, excluded.state, excluded.size, excluded.inode, excluded.proof,
-    excluded.attempts, excluded.reason, excluded.class, excluded.seconds, excluded.finished,
-    excluded.sha256)
+    excluded.attempts, excluded.reason, excluded.class, excluded.cause, excluded.seconds,
+    excluded.finished, excluded.sha256)
 WHERE excluded.state != 'failed' OR files.state NOT IN ('publishing', 'done')
+"""  # noqa: S608  constants only
+OF_ATTEMPT = (
+    "run, attempt, started, seconds, bytes, received, ending, status, reason, class, cause,"
+    " retry_in"
+)
+PUT_ATTEMPT = f"""
+INSERT INTO attempts (name, number, {OF_ATTEMPT})
+SELECT :name, 1 + coalesce(max(number), 0), :run, :attempt, :started, :seconds, :bytes, :received,
+    :ending, :status, :reason, :class_, :cause, :retry_in
+FROM attempts WHERE name = :name
+"""  # noqa: S608  constants only
+OF_SAMPLE = (
+    "run, at, seconds, files, done, skipped, failed, running, waiting, bytes, received, size"
+)
+PUT_SAMPLE = f"""
+INSERT INTO samples ({OF_SAMPLE}) VALUES (:run, :at, :seconds, :files, :done, :skipped, :failed,
+    :running, :waiting, :bytes, :received, :size)
 """  # noqa: S608  constants only
 EXPECT = """
 INSERT OR IGNORE INTO files (name, state, size, proof, attempts) VALUES (?, 'pending', ?, '', 0)
@@ -48,6 +112,8 @@ INSERT OR IGNORE INTO files (name, state, size, proof, attempts) VALUES (?, 'pen
 BUSY_TIMEOUT = 30.0  # seconds to wait for another run's transaction
 CHUNK = 500  # names in one query; SQLite before 3.32 takes 999 at most
 
+ATTEMPT_FIELDS = tuple(field.name for field in fields(AttemptRecord))
+SAMPLE_FIELDS = tuple(field.name for field in fields(Sample))
 
 LedgerError = sqlite3.Error
 
@@ -72,10 +138,9 @@ class Ledger:
             raise sqlite3.DatabaseError(verdict)
         with self.transaction():
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                self._db.execute(SCHEMA)
-            elif version == 1:
-                self._db.execute("ALTER TABLE files ADD COLUMN sha256 TEXT")
+            for step in STEPS[version:]:
+                for statement in statements_of(step):
+                    self._db.execute(statement)
             if version < SCHEMA_VERSION:
                 self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         if version > SCHEMA_VERSION:
@@ -92,13 +157,25 @@ class Ledger:
             found.update((row[0], _record(row)) for row in self._db.execute(query, chunk))
         return found
 
-    def record(self, records: Iterable[FileRecord]) -> None:
-        """Writes the records; outside of a transaction in one of their own."""
-        rows = [_row(record) for record in records]
+    def record(self, rows: Iterable[Row]) -> None:
+        """Writes the rows; outside of a transaction in one of their own."""
+        rows = list(rows)
         if not rows:
             return
+        files = [_row(row) for row in rows if isinstance(row, FileRecord)]
         with nullcontext() if self._db.in_transaction else self.transaction():
-            self._db.executemany(PUT, rows)
+            self._db.executemany(PUT, files)
+            for kind, put in ((AttemptRecord, PUT_ATTEMPT), (Sample, PUT_SAMPLE)):
+                self._db.executemany(put, [asdict(row) for row in rows if isinstance(row, kind)])
+
+    def last_samples(self, since: str) -> list[Sample]:
+        """Those of the last run that has any which are not older, in their order."""
+        last = "SELECT run FROM samples WHERE at >= ? ORDER BY id DESC LIMIT 1"
+        query = f"SELECT {OF_SAMPLE} FROM samples WHERE run = ({last}) ORDER BY id"  # noqa: S608
+        return [
+            Sample(**dict(zip(SAMPLE_FIELDS, row, strict=True)))
+            for row in self._db.execute(query, (since,))
+        ]
 
     def expect(self, wanted: Iterable[tuple[str, int | None]]) -> None:
         """Notes names, with their sizes where they are told, that are not in the ledger yet."""
@@ -141,19 +218,53 @@ def open_ledger(path: Path) -> tuple[Ledger, str | None]:
         ), f"The ledger cannot be read ({error}): set aside as {aside.name}, begun anew."
 
 
+def statements_of(script: str) -> list[str]:
+    """The statements of a script, one by one: sqlite3's own way would commit what is open."""
+    statements, begun = [], ""
+    for line in script.strip().splitlines(keepends=True):
+        begun += line
+        if sqlite3.complete_statement(begun):
+            statements.append(begun)
+            begun = ""
+    return statements
+
+
+# ---------------------------------------------------------------- for onlookers
+
+
 def read_all(path: Path) -> Iterator[FileRecord]:
-    """All records by name, for onlookers: takes no lock for longer than it reads, and changes
-    nothing, but for rolling back what a killed writer left half done.
+    """All records by name."""
+    with _open_to_read(path) as (db, version):
+        missing = {name for name, since in NEWER.items() if version < since}
+        columns = ", ".join("NULL" if name in missing else name for name in COLUMNS.split(", "))
+        query = f"SELECT {columns} FROM files ORDER BY name"  # noqa: S608  constants only
+        rows = db.execute(query).fetchall() if version else []  # none: a run is just making it
+    return iter([_record(row) for row in rows])
+
+
+def read_attempts(path: Path, name: str) -> list[tuple[int, AttemptRecord]]:
+    """The attempts at one file, the oldest first, each with its number. The oldest of many are not
+    kept.
+    """
+    with _open_to_read(path) as (db, version):
+        query = f"SELECT number, name, {OF_ATTEMPT} FROM attempts WHERE name = ? ORDER BY number"  # noqa: S608
+        rows = db.execute(query, (name,)).fetchall() if version >= 3 else []
+    return [
+        (row[0], AttemptRecord(**dict(zip(ATTEMPT_FIELDS, row[1:], strict=True)))) for row in rows
+    ]
+
+
+@contextmanager
+def _open_to_read(path: Path) -> Iterator[tuple[sqlite3.Connection, int]]:
+    """The database and the version of its schema. Takes no lock for longer than it reads, and
+    changes nothing, but for rolling back what a killed writer left half done.
     """
     db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT)
     try:
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        columns = COLUMNS if version != 1 else COLUMNS_1
-        query = f"SELECT {columns} FROM files ORDER BY name"  # noqa: S608  constants only
-        rows = db.execute(query).fetchall() if version else []  # none: a run is just making it
+        yield db, version
     finally:
         db.close()
-    return iter([_record(row) for row in rows])
 
 
 def _row(record: FileRecord) -> tuple[object, ...]:
@@ -166,6 +277,7 @@ def _row(record: FileRecord) -> tuple[object, ...]:
         record.attempts,
         record.reason,
         record.class_,
+        record.cause,
         record.seconds,
         record.finished,
         record.sha256,
@@ -173,7 +285,9 @@ def _row(record: FileRecord) -> tuple[object, ...]:
 
 
 def _record(row: tuple[Any, ...]) -> FileRecord:
-    name, state, size, inode, proof, attempts, reason, class_, seconds, finished, sha256 = row
+    name, state, size, inode, proof, attempts, reason, class_, cause, seconds, finished, sha256 = (
+        row
+    )
     if not isinstance(proof, str) or not isinstance(size, int | None):
         raise sqlite3.DatabaseError(f"the row of {name!r} is damaged")
     return FileRecord(
@@ -185,6 +299,7 @@ def _record(row: tuple[Any, ...]) -> FileRecord:
         attempts=attempts,
         reason=reason,
         class_=class_,
+        cause=cause,
         seconds=seconds,
         finished=finished,
         sha256=sha256,

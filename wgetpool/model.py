@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, StrEnum, auto
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 # ---------------------------------------------------------------- what the user asked for
@@ -122,6 +122,16 @@ class Settings:
     locking: bool = True
     remote_time: bool = False
     skip_gone: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What the user wants to see. `interval` is seconds between two lines of progress; 0: none."""
+
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    interval: float = 60.0
 
 
 # ---------------------------------------------------------------- servers, parts, attempts
@@ -296,6 +306,40 @@ class FailureClass(StrEnum):
     LOCAL = "local"
 
 
+class Cause(StrEnum):
+    """What lies behind a failure: what a person can do about it depends on this."""
+
+    NAME_SERVICE = "name_service"
+    CONNECTION = "connection"  # refused, reset, closed early, no way to the server
+    TIMED_OUT = "timed_out"  # no answer
+    STALLED = "stalled"  # an answer that stopped or trickled
+    TIME_LIMIT = "time_limit"  # --attempt-timeout
+    PROXY = "proxy"
+    CERTIFICATE = "certificate"
+    LOGIN = "login"  # 401: user and password
+    EXPIRED = "expired"
+    CUT_LINK = "cut_link"  # it seems to lack what stood behind its first &
+    FORBIDDEN = "forbidden"  # 403, 451
+    NOT_FOUND = "not_found"  # 404, 410
+    RATE_LIMITED = "rate_limited"  # 429
+    SERVER = "server"  # 408, 425, 5xx
+    REQUEST = "request"  # other 4xx
+    REDIRECT = "redirect"  # in a loop, or to what is not fetched
+    NO_FILE = "no_file"  # an answer that carries none
+    CHANGED = "changed"  # the server has another file than the part is of
+    SIZE = "size"  # not what the list tells
+    CHECKSUM = "checksum"
+    ARCHIVE = "archive"
+    TOO_LARGE = "too_large"  # for the file system, or ulimit -f
+    NAME = "name"  # it cannot be made in DIR
+    NO_SPACE = "no_space"
+    NOT_WRITABLE = "not_writable"
+    DISK = "disk"  # it fails, or does not answer
+    MACHINE = "machine"  # no memory, no descriptor, no wget
+    KILLED = "killed"  # wget, by a signal
+    OTHER = "other"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """Why an attempt did not bring the whole file. `reason` is for people; `retry_after` is
@@ -304,6 +348,7 @@ class Failure:
 
     kind: FailureClass
     reason: str
+    cause: Cause = Cause.OTHER
     status: int | None = None
     retry_after: float | None = None
 
@@ -369,7 +414,7 @@ class WholePart:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What an attempt came to. `before` and `after` are the part's length in bytes, `received` what
-    the attempt brought.
+    the attempt brought; `status` is that of the last answer.
 
     Exactly one of `whole` and `failure` is set when the process was started and not stopped by us.
     `replaces` is what an examination found to be worth nothing, `note` says why. `rejected`: what
@@ -383,6 +428,7 @@ class Outcome:
     after: int = 0
     received: int = 0
     finding: Finding = Finding.NOTHING
+    status: int | None = None
     remote: RemoteFile = field(default_factory=RemoteFile)
     whole: WholePart | None = None
     failure: Failure | None = None
@@ -407,191 +453,6 @@ class FileState(StrEnum):
     FAILED = "failed"
 
 
-# ---------------------------------------------------------------- events
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """Something that happened in a run. A trailing `_` in a field's name is not part of its JSON
-    key.
-    """
-
-    event: ClassVar[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunStarted(Event):
-    """`files` is the number of selected files."""
-
-    event: ClassVar[str] = "run_started"
-    run: str
-    directory: str
-    files: int
-    workers: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptStarted(Event):
-    """`bytes` is what the part holds at the start; `size` is known from the list or from an earlier
-    attempt.
-    """
-
-    event: ClassVar[str] = "attempt_started"
-    name: str
-    attempt: int
-    bytes: int
-    size: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptFailed(Event):
-    """`retry_in` is seconds, None when it was the last attempt."""
-
-    event: ClassVar[str] = "attempt_failed"
-    name: str
-    attempt: int
-    reason: str
-    class_: FailureClass
-    status: int | None
-    bytes: int
-    retry_in: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileDone(Event):
-    """`seconds` from the first attempt's start to the rename; `attempts` is 1 when it came at
-    once.
-    """
-
-    event: ClassVar[str] = "file_done"
-    name: str
-    bytes: int
-    seconds: float
-    attempts: int
-    proof: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileSkipped(Event):
-    """`why`: known (the ledger has it), adopted, or gone (known, no longer in DIR, and not wanted
-    back).
-    """
-
-    event: ClassVar[str] = "file_skipped"
-    name: str
-    bytes: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileFailed(Event):
-    """The file's end in this run; `seconds` since its first attempt's start. `sha256` is that of
-    what was broken, where it is known.
-    """
-
-    event: ClassVar[str] = "file_failed"
-    name: str
-    reason: str
-    class_: FailureClass
-    attempts: int
-    seconds: float = 0.0
-    size: int | None = None
-    sha256: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Warned(Event):
-    """Something that a person should read; the run goes on."""
-
-    event: ClassVar[str] = "warning"
-    message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stopping(Event):
-    """The run was asked to end: nothing new starts. `signal` is its name, or a reason in words."""
-
-    event: ClassVar[str] = "stopping"
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Paused(Event):
-    """The run and its wgets are stopped (Ctrl-Z)."""
-
-    event: ClassVar[str] = "paused"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resumed(Event):
-    """And go on (`fg`)."""
-
-    event: ClassVar[str] = "resumed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFinished(Event):
-    """`bytes` is what came over the line in this run, `left` the files that are neither whole nor
-    failed.
-    """
-
-    event: ClassVar[str] = "run_finished"
-    done: int
-    skipped: int
-    failed: int
-    left: int
-    bytes: int
-    seconds: float
-    exit_code: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
-    """A file that a worker has now. `bytes` is its part's length, `since` the attempt's age in
-    seconds.
-    """
-
-    name: str
-    attempt: int
-    bytes: int
-    size: int | None
-    since: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
-    """A file that waits for its next attempt, in `due_in` seconds."""
-
-    name: str
-    attempt: int
-    due_in: float
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress(Event):
-    """A sample of the whole run, taken once a second at most; no line of `--json`.
-
-    `bytes` counts the sizes of the finished files and the parts of the running and waiting ones;
-    `received` is what came over the line in this run; `size` sums the sizes of all files, those not
-    known yet counted as the mean of the known ones: None while none is known. `waiting` holds the
-    soonest few of `waiting_count`.
-    """
-
-    event: ClassVar[str] = "progress"
-    seconds: float
-    files: int
-    done: int
-    skipped: int
-    failed: int
-    bytes: int
-    received: int
-    size: int | None
-    running: tuple[Running, ...]
-    waiting: tuple[Waiting, ...]
-    waiting_count: int
-
-
 # ---------------------------------------------------------------- what the ledger keeps
 
 
@@ -612,9 +473,55 @@ class FileRecord:
     attempts: int = 0
     reason: str | None = None
     class_: str | None = None
+    cause: str | None = None
     seconds: float | None = None
     finished: str | None = None
     sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRecord:
+    """One attempt that is over, as the ledger keeps it: `started` is ISO 8601 with offset, `bytes`
+    the part's length at its end.
+
+    `ending` is done, adopted (it was there), failed, stopped (with its run) or lost (its run was
+    killed: what was last seen of it). `retry_in` is seconds, None where there was no other attempt.
+    """
+
+    name: str
+    run: str
+    attempt: int
+    started: str
+    seconds: float
+    bytes: int
+    received: int
+    ending: str
+    status: int | None = None
+    reason: str | None = None
+    class_: str | None = None
+    cause: str | None = None
+    retry_in: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """How far a run was at one moment: `at` is ISO 8601 with offset, the rest as in `Progress`."""
+
+    run: str
+    at: str
+    seconds: float
+    files: int
+    done: int
+    skipped: int
+    failed: int
+    running: int
+    waiting: int
+    bytes: int
+    received: int
+    size: int | None
+
+
+Row = FileRecord | AttemptRecord | Sample
 
 
 # ---------------------------------------------------------------- seams
@@ -655,19 +562,6 @@ class Launcher(Protocol):
     """Starts a child; raises OSError where the system cannot."""
 
     def __call__(self, command: Command, /) -> Handle: ...
-
-
-class Reporter(Protocol):
-    """What listens to a run. `progress_interval` is how often it wants a `Progress`, in seconds;
-    None: never.
-    """
-
-    @property
-    def progress_interval(self) -> float | None: ...
-
-    def handle(self, event: Event) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class StopFlag(Protocol):

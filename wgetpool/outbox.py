@@ -1,16 +1,16 @@
-"""What is finished and waits for the keeper: whole parts for company to be published in, records to
-be written down.
+"""What is finished and waits for the keeper: whole parts for company to be published in, rows to be
+written down.
 
 One sync of a folder and one commit of the ledger serve a whole group. No I/O; main thread.
 """
 
 from __future__ import annotations
 
-from wgetpool.model import Clock, FileRecord, WholePart
+from wgetpool.model import Clock, Row, WholePart
 
 GROUP = 64  # files published together at most
 GROUP_BYTES = 1 << 20  # a group of so many bytes does not wait for more
-GROUP_WAIT = 1.0  # seconds that a small file waits for company, and a record for the ledger
+GROUP_WAIT = 1.0  # seconds that a small file waits for company, and a row for the ledger
 
 
 class Outbox:
@@ -20,7 +20,7 @@ class Outbox:
         self._clock, self._group = clock, group
         self._parts: list[WholePart] = []
         self._bytes = 0
-        self._records: list[FileRecord] = []
+        self._rows: list[Row] = []
         self._due_at: float | None = None
 
     def add_part(self, whole: WholePart) -> None:
@@ -28,8 +28,8 @@ class Outbox:
         self._bytes += whole.size
         self._wait_for_company()
 
-    def add_record(self, record: FileRecord) -> None:
-        self._records.append(record)
+    def add_row(self, row: Row) -> None:
+        self._rows.append(row)
         self._wait_for_company()
 
     @property
@@ -44,13 +44,13 @@ class Outbox:
             return 0.0
         return max(self._due_at - self._clock.now(), 0.0)
 
-    def take(self) -> tuple[list[WholePart], list[FileRecord]]:
-        """The next group and all records. More parts than a group may have are due at once."""
+    def take(self) -> tuple[list[WholePart], list[Row]]:
+        """The next group and all rows. More parts than a group may have are due at once."""
         group, self._parts = self._parts[: self._group], self._parts[self._group :]
-        records, self._records = self._records, []
+        rows, self._rows = self._rows, []
         self._bytes = sum(whole.size for whole in self._parts)
         self._due_at = self._clock.now() if self._parts else None
-        return group, records
+        return group, rows
 
     def _wait_for_company(self) -> None:
         if self._due_at is None:

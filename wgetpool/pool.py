@@ -2,8 +2,8 @@
 to block.
 
 Runs in the main thread, which does no I/O on DIR: workers fetch, one keeper thread surveys,
-publishes and owns the ledger, one sampler thread looks how far the parts are. Whatever they return,
-and every signal, arrives in one inbox.
+publishes and owns the ledger, one sampler thread looks how far the parts are (see `monitor`).
+Whatever they return, and every signal, arrives in one inbox.
 """
 
 from __future__ import annotations
@@ -16,36 +16,39 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from wgetpool import orphans, process, proof, wget
+from wgetpool import __version__, live, orphans, process, proof, wget
 from wgetpool.attempt import fetch
 from wgetpool.crew import Crew, recruit
 from wgetpool.errands import Errands
 from wgetpool.errors import ExitCode, MachineError
-from wgetpool.model import (
-    AttemptOrder,
-    Clock,
-    Entry,
+from wgetpool.events import (
     Event,
-    Failure,
-    FailureClass,
     FileFailed,
-    FileRecord,
-    Inbox,
-    Outcome,
     Paused,
     Reporter,
     Resumed,
     RunFinished,
     RunStarted,
-    Settings,
     Stopping,
     Warned,
+)
+from wgetpool.model import (
+    AttemptOrder,
+    Clock,
+    Entry,
+    Failure,
+    FailureClass,
+    FileRecord,
+    Inbox,
+    Outcome,
+    Settings,
     WholePart,
 )
+from wgetpool.monitor import Monitor
 from wgetpool.orphans import Cleared
 from wgetpool.outbox import GROUP, Outbox
-from wgetpool.part import peek
 from wgetpool.publish import Presence, Publisher, Surveyed
+from wgetpool.records import done_row, row_of
 from wgetpool.scheduler import Scheduler
 from wgetpool.store import RunLock, Store
 from wgetpool.words import BLOCKED, count
@@ -105,8 +108,17 @@ class Pool:
         self._outbox = Outbox(self._clock, group=min(GROUP, max(self._crew.crowd // 2, 1)))
         self._claims: set[int] = set()  # of whole parts, on their way from worker to keeper
         self._started_at = self._clock.now()
-        self._sample_at = self._started_at + (reporter.progress_interval or 0.0)
-        self._sampling = False
+        self._monitor = Monitor(
+            self._store,
+            self._run,
+            scheduler=self._scheduler,
+            clock=self._clock,
+            errands=self._errands,
+            sampler=self._crew.sampler,
+            interval=reporter.progress_interval,
+            emit=self._emit,
+            keep=self._outbox.add_row,
+        )
         self._signals: list[int] = []
         self._give_up_at: float | None = None
         self._telling_since: float | None = None
@@ -175,7 +187,7 @@ class Pool:
             if not self._keeping and scheduler.ready <= self._settings.workers:
                 self._survey_next()
             self._publish_when_due()
-        self._sample_when_due()
+            self._monitor.look_when_due()
 
     @property
     def _has_room(self) -> bool:
@@ -187,8 +199,8 @@ class Pool:
         dues = [self._scheduler.due_in(room=self._has_room)]
         if not self._keeping:
             dues.append(self._outbox.due_in())
-        if self._reporter.progress_interval is not None and not self._sampling:
-            dues.append(self._sample_at - now)
+        if self._publisher is not None:
+            dues.append(self._monitor.due_in())
         if self._give_up_at is not None:
             dues.append(self._give_up_at - now)
         self._errands.take(min((due for due in dues if due is not None), default=None))
@@ -238,16 +250,19 @@ class Pool:
             skip_gone=self._settings.skip_gone,
         )
         publisher.expect(self._entries)
+        publisher.bury(live.left_behind(self._store))
         return lock, publisher, left
 
     def _on_open(self, opened: tuple[RunLock, Publisher, Cleared]) -> None:
         self._lock, self._publisher, left = opened
+        self._monitor.expect_rate(self._publisher.last_rate)
         self._emit(
             RunStarted(
                 run=self._run,
                 directory=str(self._settings.directory),
                 files=self._scheduler.files,
                 workers=self._settings.workers,
+                version=__version__,
             )
         )
         if left.ended:
@@ -266,6 +281,7 @@ class Pool:
             self._publisher.close()
         for claim in self._claims:
             os.close(claim)
+        live.forget(self._store, self._run)
         if self._lock is not None:
             self._lock.release()
 
@@ -311,28 +327,18 @@ class Pool:
             return
         if due_in > 0 and self._scheduler.running:
             return
-        group, records = self._outbox.take()
-        records += [self._done_record(whole) for whole in group]
+        group, rows = self._outbox.take()
+        rows += [self._done_row(whole) for whole in group]
         self._claims.difference_update(whole.claim for whole in group)
-        self._keep(self._on_published, self._publisher.publish, group, records)
+        self._keep(self._on_published, self._publisher.publish, group, rows)
 
     def _on_published(self, results: dict[str, OSError | None]) -> None:
         for name, error in results.items():
             self._scheduler.published(name, error)
 
-    def _done_record(self, whole: WholePart) -> FileRecord:
+    def _done_row(self, whole: WholePart) -> FileRecord:
         attempts, seconds = self._scheduler.effort(whole.name)
-        return FileRecord(
-            name=whole.name,
-            state="done",
-            size=whole.size,
-            inode=whole.inode,
-            proof=whole.proof,
-            sha256=whole.sha256,
-            attempts=attempts,
-            seconds=seconds,
-            finished=self._clock.wall().isoformat(timespec="seconds"),
-        )
+        return done_row(whole, attempts=attempts, seconds=seconds, at=self._clock.wall())
 
     # ------------------------------------------------------------ listeners
 
@@ -345,19 +351,8 @@ class Pool:
             self.muted = True  # nobody reads us any more; the signal says how we end
         if isinstance(event, FileFailed):
             self._trails.drop(event.name)
-            self._outbox.add_record(
-                FileRecord(
-                    name=event.name,
-                    state="failed",
-                    attempts=event.attempts,
-                    reason=event.reason,
-                    class_=event.class_,
-                    seconds=event.seconds,
-                    size=event.size,
-                    sha256=event.sha256,
-                    finished=self._clock.wall().isoformat(timespec="seconds"),
-                )
-            )
+        if row := row_of(event, run=self._run, at=self._clock.wall()):
+            self._outbox.add_row(row)
 
     def _tell(self, event: Event) -> None:
         if not self.muted:
@@ -369,24 +364,6 @@ class Pool:
 
     def _warn(self, message: str) -> None:
         self._emit(Warned(message=message))
-
-    def _sample_when_due(self) -> None:
-        interval, now = self._reporter.progress_interval, self._clock.now()
-        if interval is None or self._sampling or now < self._sample_at:
-            return
-        self._sampling = True
-        self._sample_at = now + interval
-        self._errands.send(
-            self._crew.sampler, self._on_sample, self._sample, self._scheduler.to_sample()
-        )
-
-    def _sample(self, wanted: list[tuple[str, bool]]) -> dict[str, tuple[int, int | None]]:
-        return {name: peek(self._store, name, want_size=want) for name, want in wanted}
-
-    def _on_sample(self, samples: dict[str, tuple[int, int | None]]) -> None:
-        self._sampling = False
-        seconds = self._clock.now() - self._started_at
-        self._emit(self._scheduler.progress(samples, seconds=seconds))
 
     # ------------------------------------------------------------ the end
 

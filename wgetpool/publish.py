@@ -14,14 +14,20 @@ import os
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from enum import Enum, auto
 
 from wgetpool.errors import MachineError
 from wgetpool.failures import read_http_date
 from wgetpool.ledger import LedgerError, open_ledger, read_all
-from wgetpool.model import Clock, Entry, FailureClass, FileRecord, WholePart
+from wgetpool.live import Look, forget
+from wgetpool.model import Clock, Entry, FailureClass, FileRecord, Row, WholePart
+from wgetpool.pace import rate_at_end
 from wgetpool.part import peek, publish
+from wgetpool.records import lost_row
 from wgetpool.store import Store
+
+REMEMBERED = timedelta(days=1)  # for so long the rate of an earlier run tells something
 
 
 class Presence(Enum):
@@ -46,7 +52,8 @@ class Surveyed:
 
 
 class Publisher:
-    """Owns the ledger of a run. Every method runs in the one thread that made it.
+    """Owns the ledger of a run. Every method runs in the one thread that made it. `last_rate` is
+    what the run before it made at its end, in bytes a second, where that is not long ago.
 
     Raises MachineError where the ledger cannot be written.
     """
@@ -58,6 +65,8 @@ class Publisher:
         self._remote_time, self._skip_gone = remote_time, skip_gone
         try:
             self._ledger, self.warning = open_ledger(store.ledger)
+            since = (clock.wall() - REMEMBERED).isoformat(timespec="seconds")
+            self.last_rate = rate_at_end(self._ledger.last_samples(since))
         except (LedgerError, OSError) as error:
             raise _unusable(store, error) from error
 
@@ -81,15 +90,24 @@ class Publisher:
             raise MachineError(f"{error.filename} cannot be read: {error.strerror}.") from error
         return surveyed
 
-    def publish(
-        self, batch: Sequence[WholePart], done: Iterable[FileRecord]
-    ) -> dict[str, OSError | None]:
-        """Publishes the batch. `done` are the records of its files, and of others that are to be
-        written down.
+    def bury(self, looks: Iterable[Look]) -> None:
+        """Writes down what runs that were killed had under way, and forgets it elsewhere."""
+        for look in looks:
+            files = look.progress.running
+            try:
+                self._ledger.record(lost_row(file, run=look.run, at=look.at) for file in files)
+            except LedgerError as error:
+                raise _unusable(self._store, error) from error
+            forget(self._store, look.run)
+
+    def publish(self, batch: Sequence[WholePart], rows: Iterable[Row]) -> dict[str, OSError | None]:
+        """Publishes the batch. `rows` has the records of its files, and what else is to be written
+        down.
 
         A record of a file that could not be renamed is not kept as done.
         """
-        records = {record.name: record for record in done}
+        rows = list(rows)
+        records = {row.name: row for row in rows if isinstance(row, FileRecord)}
         try:
             results = publish(
                 self._store,
@@ -100,7 +118,9 @@ class Publisher:
                 ),
             )
             self._ledger.record(
-                record for record in records.values() if results.get(record.name) is None
+                row
+                for row in rows
+                if not isinstance(row, FileRecord) or results.get(row.name) is None
             )
         except LedgerError as error:
             raise _unusable(self._store, error) from error

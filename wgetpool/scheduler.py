@@ -13,35 +13,40 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from wgetpool import failures, policy
+from wgetpool.events import (
+    AttemptDone,
+    AttemptFailed,
+    AttemptStarted,
+    AttemptStopped,
+    Event,
+    FileDone,
+    FileFailed,
+    FileSkipped,
+    Progress,
+    Running,
+    Waiting,
+    Warned,
+)
 from wgetpool.model import (
     Approach,
-    AttemptFailed,
     AttemptOrder,
-    AttemptStarted,
     Clock,
     Ending,
     Entry,
-    Event,
     Failure,
     FailureClass,
-    FileDone,
-    FileFailed,
     FileId,
-    FileSkipped,
     FileState,
     Finding,
     Outcome,
-    Progress,
-    Running,
     Settings,
-    Waiting,
-    Warned,
     WholePart,
 )
 from wgetpool.slots import Slots
 
 RELOOK = 2.0  # seconds until a file that another run holds is looked at again, growing each time
 RELOOK_MAX = 30.0
+CERTAIN = 0.5  # seconds after which an attempt that goes on has its part
 SHOWN_WAITING = 8  # waiting files that a Progress names
 
 ALLOWED = {
@@ -66,6 +71,7 @@ class Job:
     entry: Entry
     state: FileState = FileState.PENDING
     attempts: int = 0
+    announced: int = 0  # the attempt that has been told of last
     barren: int = 0
     best: int | None = None
     length: int = 0
@@ -239,11 +245,8 @@ class Scheduler:
         job.attempt_at = now
         job.started_at = job.started_at or now
         self._running[job.entry.name] = job
-        self._emit(
-            AttemptStarted(
-                name=job.entry.name, attempt=job.attempts, bytes=job.length, size=job.size
-            )
-        )
+        if not self._looks[job.entry.name]:
+            self._announce(job)
         return AttemptOrder(
             directory=self.settings.directory,
             wget=self.settings.wget,
@@ -260,12 +263,26 @@ class Scheduler:
             broken_sha256=job.broken_sha256,
         )
 
+    def _announce(self, job: Job) -> None:
+        """Tells of an attempt, once. At a file that another run had, not before it is certain that
+        we have it now.
+        """
+        if job.attempts > job.announced:
+            job.announced = job.attempts
+            self._emit(
+                AttemptStarted(
+                    name=job.entry.name, attempt=job.attempts, bytes=job.length, size=job.size
+                )
+            )
+
     # ------------------------------------------------------------ outcomes
 
     def take(self, outcome: Outcome) -> WholePart | None:
         """What an attempt came to. Returns the part that is to be published, where it is whole."""
         job = self._running.pop(outcome.name)
         self.tally.received += outcome.received
+        if outcome.ending is not Ending.ELSEWHERE:
+            self._announce(job)
         job.length = outcome.after
         if outcome.examined:
             job.examine, job.replaces = False, outcome.replaces
@@ -278,13 +295,34 @@ class Scheduler:
             self.slots.started()
         if outcome.ending is Ending.ELSEWHERE:
             job.attempts -= 1
+            job.announced = min(job.announced, job.attempts)
             if not job.attempts:
                 job.started_at = 0.0
             self._put_elsewhere(job)
         elif outcome.ending is Ending.STOPPED:
             self._move(job, FileState.PENDING)
+            self._emit(
+                AttemptStopped(
+                    name=outcome.name,
+                    attempt=job.attempts,
+                    bytes=outcome.after,
+                    received=outcome.received,
+                    seconds=round(outcome.seconds, 3),
+                )
+            )
         elif outcome.whole is not None:
             self._learn_size(job, outcome.whole.size)
+            self._emit(
+                AttemptDone(
+                    name=outcome.name,
+                    attempt=job.attempts,
+                    status=outcome.status,
+                    bytes=outcome.whole.size,
+                    received=outcome.received,
+                    seconds=round(outcome.seconds, 3),
+                    adopted=outcome.whole.adopted is not None,
+                )
+            )
             self._move(job, FileState.CHECKING)
             job.whole = outcome.whole
             self._checking[outcome.name] = job
@@ -363,8 +401,11 @@ class Scheduler:
                 attempt=job.attempts,
                 reason=failure.reason,
                 class_=failure.kind,
+                cause=failure.cause,
                 status=failure.status,
                 bytes=outcome.after,
+                received=outcome.received,
+                seconds=round(outcome.seconds, 3),
                 retry_in=None if wait is None else round(wait, 3),
             )
         )
@@ -419,6 +460,7 @@ class Scheduler:
                 name=job.entry.name,
                 reason=failure.reason,
                 class_=failure.kind,
+                cause=failure.cause,
                 attempts=job.attempts,
                 seconds=self._seconds(job),
                 size=job.size,
@@ -476,6 +518,8 @@ class Scheduler:
             self._learn_size(job, size if job.size is None else None)
             held += length
             received += max(length - job.length, 0)
+            if now - job.attempt_at >= CERTAIN:
+                self._announce(job)
             rows.append(
                 Running(
                     name=name,
@@ -497,6 +541,7 @@ class Scheduler:
             running=tuple(rows),
             waiting=_soonest(self._backoff, now),
             waiting_count=len(self._backoff),
+            elsewhere=len(self._elsewhere),
         )
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from wgetpool import process
 from wgetpool.errors import ExitCode, MachineError, SourceError
-from wgetpool.model import Entry, RetryPolicy, RunFinished, Settings
+from wgetpool.events import RunFinished
+from wgetpool.model import Entry, RetryPolicy, Settings, Wishes
 from wgetpool.pool import Pool
 from wgetpool.report import make_reporter
 from wgetpool.sources import Selection, choose
@@ -54,8 +55,7 @@ def _fetch(
         retry=retry,
     )
     reporter = make_reporter(
-        json=False,
-        quiet=False,
+        Wishes(),
         stdout=sys.stdout,
         stderr=sys.stderr,
         command="the same call again",

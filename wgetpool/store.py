@@ -20,6 +20,7 @@ from wgetpool.errors import MachineError
 from wgetpool.locks import NO_LOCKS, LockSupport, probe, try_lock
 
 STATE = ".wgetpool"
+FOLDERS = ("parts", "rejected", "live")
 UNLOCKED = "unlocked"  # the last word in the lock file of a run without locks
 _SIGNATURE = re.compile(
     r"(?P<pid>[0-9]{1,9})"  # an old file holds no more
@@ -56,6 +57,10 @@ class Store:
     def part(self, name: str) -> Path:
         return Path(f"{self.directory}/{name}.part")
 
+    def live(self, run: str) -> Path:
+        """Where a run tells onlookers how far it is."""
+        return self.state / "live" / f"{run}.json"
+
     def rejected(self, name: str) -> Path:
         return self.state / "rejected" / name
 
@@ -71,7 +76,7 @@ class Store:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self.state.mkdir(mode=0o700, exist_ok=True)
-            for folder in (self.runs, self.state / "parts", self.state / "rejected"):
+            for folder in (self.runs, *(self.state / name for name in FOLDERS)):
                 folder.mkdir(mode=0o700, exist_ok=True)
             self.state.chmod(0o700)
         except OSError as error:

@@ -24,11 +24,11 @@ from wgetpool.crew import start_threads
 from wgetpool.errors import ExitCode, MachineError, SourceError
 from wgetpool.ledger import Ledger, LedgerError, read_all
 from wgetpool.model import FileId, FileRecord, StopFlag
+from wgetpool.pace import Rate, time_left
 from wgetpool.process import StopSwitch, SystemClock
 from wgetpool.proof import Digests
 from wgetpool.store import STATE, Store, sync_folder
 from wgetpool.words import (
-    Rate,
     count,
     format_duration,
     format_left,
@@ -36,7 +36,6 @@ from wgetpool.words import (
     format_share,
     format_size,
     printable,
-    time_left,
 )
 
 FIXABLE = ("torn", "changed")  # what is missing the next run fetches anyway

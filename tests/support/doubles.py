@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import pytest
 
 from wgetpool.crew import Crew
-from wgetpool.model import Command, Event, ProcessState, Sight, StopFlag
+from wgetpool.events import Event
+from wgetpool.model import Command, ProcessState, Sight, StopFlag
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 E = TypeVar("E", bound=Event)

@@ -17,8 +17,8 @@ LEVELS = {
     "cli": 11,  # words -> Settings, signal handlers, result -> exit code
     "status": 10,  # the ledger of a run, told to people and programs
     "script": 10,  # what those two functions do
-    "pool": 8,  # the scheduler and the loop that drives it
-    "report": 8,  # events -> plain lines, quiet, JSON
+    "pool": 9,  # the scheduler and the loop that drives it
+    "report": 9,  # events -> plain lines, quiet, JSON
     "sources": 8,  # links files and URLs -> a lazy stream of entries
     "display": 7,  # the live display
     "orphans": 3,  # what dead runs left behind
@@ -27,7 +27,13 @@ LEVELS = {
     "slots": 2,  # how many attempts run at a time
     "scheduler": 7,  # the states of the files: which is next, when again
     "selection": 7,  # patterns, order, slice, shard
-    "words": 2,  # how sizes, durations and events read; the summary
+    "live": 3,  # what a live run tells onlookers
+    "monitor": 8,  # looks how far a run is
+    "records": 2,  # events -> rows of the ledger
+    "words": 1,  # how sizes, rates and durations read
+    "pace": 2,  # how fast, and how long still
+    "lines": 3,  # an event as a line for people
+    "summary": 3,  # what a run has come to
     "attempt": 6,  # runs one wget and watches it
     "publish": 6,  # checks and renames what is whole
     "examine": 5,  # what a file is worth that the ledger does not know
@@ -45,7 +51,8 @@ LEVELS = {
     "store": 2,  # the folder: paths, modes, free space, the lock of a run
     "failures": 3,  # what a failure means
     "policy": 2,  # decisions, from data alone
-    "model": 1,  # types, protocols
+    "events": 1,  # what happens in a run, as data
+    "model": 0,  # types, protocols
     "errors": 0,  # what ends a command: exceptions and exit codes
 }
 
@@ -64,7 +71,7 @@ OWNERS: dict[str, set[str]] = {
     "hashlib": {"proof", "part", "store", "sources"},
     "tarfile": {"archive"},
     "zlib": {"archive"},
-    "concurrent.futures": {"errands", "crew", "verify"},
+    "concurrent.futures": {"errands", "crew", "monitor", "verify"},
     "rich": {"display", "status", "verify"},
     "typer": {"cli"},
 }

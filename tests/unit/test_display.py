@@ -11,9 +11,8 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from wgetpool.display import Board, LiveReporter, keep_places, plan_columns, shorten
-from wgetpool.model import (
+from wgetpool.events import (
     AttemptFailed,
-    FailureClass,
     FileFailed,
     Progress,
     RunFinished,
@@ -23,8 +22,10 @@ from wgetpool.model import (
     Waiting,
     Warned,
 )
+from wgetpool.model import FailureClass, Wishes
+from wgetpool.pace import Pacer
 from wgetpool.report import make_reporter
-from wgetpool.words import Tally
+from wgetpool.summary import Summary
 
 MIB, GIB = 1024**2, 1024**3
 WIDTHS = [60, 80, 120, 200]
@@ -64,9 +65,9 @@ def draw(
     *samples: Progress, width: int = 80, height: int = 24, ascii_only: bool = False
 ) -> list[str]:
     """The lines of a board that has seen these samples; the blank one above them is left out."""
-    board = Board(ascii_only=ascii_only)
+    board, pacer = Board(ascii_only=ascii_only), Pacer()
     for sample in samples:
-        board.add(sample)
+        board.add(pacer.complete(sample))
     first, *lines = board.draw(width, height).plain.split("\n")
     assert first == ""
     return lines
@@ -108,9 +109,11 @@ def terminal(monkeypatch):
 
 
 def reporter(terminal: Terminal) -> LiveReporter:
-    tally = Tally(command="wgetpool get links.txt -o x", directory="x")
     return LiveReporter(
-        tally=tally, stdout=terminal, now=lambda: datetime(2026, 3, 1, 12, 5, tzinfo=UTC)
+        Wishes(),
+        summary=Summary(command="wgetpool get links.txt -o x", directory="x"),
+        stdout=terminal,
+        now=lambda: datetime(2026, 3, 1, 12, 5, tzinfo=UTC),
     )
 
 
@@ -243,9 +246,7 @@ class TestColumns:
 class TestLiveReporter:
     def test_a_terminal_gets_the_live_display(self, terminal):
         """Chosen by standard output alone."""
-        made = make_reporter(
-            json=False, quiet=False, stdout=terminal, stderr=terminal, command="", directory=""
-        )
+        made = make_reporter(Wishes(), stdout=terminal, stderr=terminal, command="", directory="")
 
         assert isinstance(made, LiveReporter)
         assert made.progress_interval == 1.0

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from wgetpool import cli, model, status
+from wgetpool import cli, events, model, status
 from wgetpool.errors import ExitCode
 from wgetpool.sources import Selection, choose
 
@@ -29,9 +29,7 @@ ALL = "\n".join(PAGES.values())
 PROGRAM: Any = typer.main.get_command(cli.app)
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 EVENTS = [
-    kind
-    for kind in vars(model).values()
-    if isinstance(kind, type) and hasattr(kind, "event") and kind is not model.Progress
+    kind for kind in vars(events).values() if isinstance(kind, type) and hasattr(kind, "event")
 ]
 
 
@@ -116,7 +114,7 @@ def test_each_make_target_that_is_named_exists() -> None:
 
 
 @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: str(kind.event))
-def test_each_event_is_explained_with_an_example(kind: type[model.Event]) -> None:
+def test_each_event_is_explained_with_an_example(kind: type[events.Event]) -> None:
     """Its example has just its fields, and each field is named in its section."""
     section = DOCS["json.md"].partition(f"\n### `{kind.event}`\n")[2].partition("\n##")[0]
     (example,) = [one for one in examples() if one.get("event") == kind.event]
@@ -126,7 +124,7 @@ def test_each_event_is_explained_with_an_example(kind: type[model.Event]) -> Non
 
 
 def test_no_event_is_explained_that_is_not_there() -> None:
-    """Progress is for displays only."""
+    """The page has the events, and no others."""
     explained = re.findall(r"^### `(\w+)`$", DOCS["json.md"], re.MULTILINE)
 
     assert sorted(explained) == sorted(kind.event for kind in EVENTS)

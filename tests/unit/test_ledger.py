@@ -5,14 +5,22 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from wgetpool.ledger import CHUNK, SCHEMA_VERSION, Ledger, LedgerError, open_ledger, read_all
-from wgetpool.model import FileRecord
+from wgetpool.ledger import (
+    CHUNK,
+    SCHEMA_VERSION,
+    STEPS,
+    Ledger,
+    LedgerError,
+    open_ledger,
+    read_all,
+    read_attempts,
+)
+from wgetpool.model import AttemptRecord, FileRecord, Sample
 
 FULL = FileRecord(
     name="train/ä ?#'%.tar",
@@ -23,6 +31,7 @@ FULL = FileRecord(
     attempts=3,
     reason="it's been slow",
     class_="transient",
+    cause="server",
     seconds=2.5,
     finished="2026-03-01T12:00:00+00:00",
     sha256="ab" * 32,
@@ -158,19 +167,90 @@ def test_the_schema_has_a_version(path: Path) -> None:
         assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
 
 
-def test_a_ledger_of_schema_1_is_read_as_it_is_and_migrated_by_a_run(path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_ledger_of_an_older_schema_is_read_as_it_is_and_migrated_by_a_run(
+    path: Path, version: int
+) -> None:
     """An onlooker changes nothing; a run adds what is new, and keeps what is there."""
-    write(path, FULL)
     with closing(sqlite3.connect(path)) as db:
-        db.execute("ALTER TABLE files DROP COLUMN sha256")
-        db.execute("PRAGMA user_version = 1")
-    old = replace(FULL, sha256=None)
+        for step in STEPS[:version]:
+            db.executescript(step)
+        db.execute("INSERT INTO files (name, state, proof, attempts) VALUES ('b', 'done', '', 2)")
+        db.execute(f"PRAGMA user_version = {version}")
+        db.commit()
+    old = FileRecord(name="b", state="done", attempts=2)
 
     assert list(read_all(path)) == [old]
+    assert read_attempts(path, "b") == []
     with closing(Ledger(path)) as ledger:
-        assert ledger.find([FULL.name]) == {FULL.name: old}
-        ledger.record([FULL])
-    assert list(read_all(path)) == [FULL]
+        assert ledger.find(["b"]) == {"b": old}
+        ledger.record([FULL, attempt(1)])
+    assert list(read_all(path)) == [old, FULL]
+    assert read_attempts(path, "b") == [(1, attempt(1))]
+
+
+def attempt(number: int, **given: Any) -> AttemptRecord:
+    values: dict[str, Any] = {
+        "run": "r",
+        "attempt": number,
+        "started": f"2026-03-01T12:00:{number % 60:02}+01:00",
+        "seconds": 1.5,
+        "bytes": 10 * number,
+        "received": 10,
+        "ending": "failed",
+        "status": 503,
+        "reason": "HTTP 503",
+        "class_": "transient",
+        "cause": "server",
+        "retry_in": 2.5,
+    }
+    return AttemptRecord(**{"name": "b"} | values | given)
+
+
+def sample(run: str, second: int) -> Sample:
+    counts = dict.fromkeys(("files", "done", "skipped", "failed", "running", "waiting"), 1)
+    at = f"2026-03-01T12:{second // 60:02}:{second % 60:02}+01:00"
+    return Sample(run=run, at=at, seconds=second, bytes=7, received=5 * second, size=None, **counts)
+
+
+def test_the_attempts_at_a_file_are_numbered_in_their_order(ledger: Ledger, path: Path) -> None:
+    """Over all runs, whatever number an attempt has in its own; each name for itself."""
+    ledger.record([attempt(1), attempt(2), attempt(1, name="c")])
+    ledger.record([attempt(1, run="r2", ending="done", reason=None)])
+
+    told = read_attempts(path, "b")
+
+    assert [(number, one.run, one.attempt) for number, one in told] == [
+        (1, "r", 1),
+        (2, "r", 2),
+        (3, "r2", 1),
+    ]
+    assert told[0][1] == attempt(1)
+
+
+def test_of_a_file_that_is_tried_for_ever_the_last_hundred_attempts_are_kept(
+    ledger: Ledger, path: Path
+) -> None:
+    """The ledger stays small, and the numbers tell how many there were."""
+    ledger.record([attempt(number) for number in range(1, 251)])
+
+    assert [number for number, _ in read_attempts(path, "b")] == list(range(151, 251))
+
+
+def test_the_samples_of_the_last_run_are_found(ledger: Ledger) -> None:
+    """Those of a run before it, and of one that is too old, tell nothing of now."""
+    ledger.record([sample("old", 1), sample("old", 2), sample("new", 60), sample("new", 70)])
+
+    assert [one.seconds for one in ledger.last_samples("2026-03-01T12:00:30+01:00")] == [60, 70]
+    assert ledger.last_samples("2026-03-02T00:00:00+01:00") == []
+
+
+def test_no_more_than_ten_thousand_samples_are_kept(ledger: Ledger) -> None:
+    """Months of runs leave a ledger of a few megabytes."""
+    ledger.record(sample("r", second % 3600) for second in range(10_050))
+
+    (kept,) = ledger._db.execute("SELECT count(*) FROM samples").fetchone()
+    assert kept == 10_000
 
 
 def test_the_ledger_of_a_newer_wgetpool_is_left_alone(path: Path) -> None:

@@ -9,18 +9,16 @@ from pathlib import Path
 import pytest
 
 from wgetpool import model
+from wgetpool.events import AttemptFailed, Event, FileDone
 from wgetpool.model import (
     Approach,
-    AttemptFailed,
     AttemptOrder,
     Checksum,
     Command,
     Ending,
     Entry,
-    Event,
     Failure,
     FailureClass,
-    FileDone,
     FileRecord,
     Finding,
     Limits,

@@ -46,7 +46,7 @@ def test_the_wait_counts_from_the_first_that_came(outbox: Outbox, clock: FakeClo
 
 def test_a_record_waits_too(outbox: Outbox) -> None:
     """A failure is written down with the next group, or alone when there is none."""
-    outbox.add_record(FAILED)
+    outbox.add_row(FAILED)
 
     assert (outbox.is_empty, outbox.due_in(), [whole.name for whole in outbox._parts]) == (
         False,
@@ -79,7 +79,7 @@ def test_more_than_a_group_comes_group_by_group(outbox: Outbox) -> None:
     parts = [whole(f"{number:03}") for number in range(GROUP + 3)]
     for part in parts:
         outbox.add_part(part)
-    outbox.add_record(FAILED)
+    outbox.add_row(FAILED)
 
     assert outbox.take() == (parts[:GROUP], [FAILED])
     assert (outbox.due_in(), [whole.name for whole in outbox._parts]) == (

@@ -25,30 +25,24 @@ from support.doubles import (
     note_calls,
 )
 
-from wgetpool import attempt, outbox, pool, process
+from wgetpool import __version__, attempt, outbox, pool, process
 from wgetpool.errors import ExitCode, MachineError
-from wgetpool.ledger import Ledger, read_all
-from wgetpool.model import (
+from wgetpool.events import (
     AttemptFailed,
-    Command,
-    Entry,
     Event,
     FileDone,
     FileFailed,
-    FileRecord,
     FileSkipped,
-    Orphan,
     Paused,
     Progress,
     Resumed,
-    RetryPolicy,
     RunFinished,
     RunStarted,
-    Settings,
     Stopping,
-    Url,
     Warned,
 )
+from wgetpool.ledger import Ledger, read_all
+from wgetpool.model import Command, Entry, FileRecord, Orphan, RetryPolicy, Settings, Url
 from wgetpool.part import claim
 from wgetpool.pool import Pool
 from wgetpool.store import RunLock, Store
@@ -149,7 +143,11 @@ def test_a_run_ends_when_every_file_is_whole(stage: Stage) -> None:
     assert run.finished.exit_code == ExitCode.WHOLE
     assert run.finished.bytes == 3 * len(DATA)
     assert run.reporter.events[0] == RunStarted(
-        run=run.pool._run, directory=str(stage.store.directory), files=3, workers=4
+        run=run.pool._run,
+        directory=str(stage.store.directory),
+        files=3,
+        workers=4,
+        version=__version__,
     )
     assert sorted(run.names(FileDone)) == ["a", "b", "c"]
     assert [stage.store.final(name).read_bytes() for name in "abc"] == [DATA] * 3

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgetpool.model import (
+from wgetpool.events import (
     AttemptFailed,
     AttemptStarted,
     Event,
-    FailureClass,
     FileDone,
     FileFailed,
     FileSkipped,
@@ -26,13 +25,13 @@ from wgetpool.model import (
     Waiting,
     Warned,
 )
+from wgetpool.lines import describe
+from wgetpool.model import FailureClass, Wishes
+from wgetpool.pace import Pace, Rate
 from wgetpool.report import PlainReporter, make_reporter
+from wgetpool.summary import Summary
 from wgetpool.words import (
-    Pace,
-    Rate,
-    Tally,
     count,
-    describe,
     format_duration,
     format_left,
     format_rate,
@@ -89,6 +88,8 @@ def progress(**given: Any) -> Progress:
         "bytes": 12 * GIB,
         "received": 6000 * MIB,
         "size": 100 * GIB,
+        "rate": 100.0 * MIB,
+        "left": 901.0,
         "running": (running,),
         "waiting": (waiting,),
         "waiting_count": 1,
@@ -99,9 +100,8 @@ def progress(**given: Any) -> Progress:
 def report(events: Sequence[Event], **options: bool) -> tuple[str, str]:
     """What a reporter writes on stdout and stderr for these events."""
     stdout, stderr = io.StringIO(), io.StringIO()
-    chosen = {"json": False, "quiet": False} | options
     reporter = make_reporter(
-        **chosen,
+        Wishes(**options),
         stdout=stdout,
         stderr=stderr,
         command=COMMAND,
@@ -115,10 +115,10 @@ def report(events: Sequence[Event], **options: bool) -> tuple[str, str]:
 
 
 def summary(events: Sequence[Event], end: RunFinished) -> str:
-    tally = Tally(command=COMMAND, directory="/data/my files")
+    told = Summary(command=COMMAND, directory="/data/my files")
     for event in [*events, end]:
-        tally.add(event)
-    return "\n".join(tally.summary(end))
+        told.add(event)
+    return "\n".join(told.lines(end))
 
 
 class TestWords:
@@ -274,13 +274,13 @@ class TestRate:
     def test_time_left_is_unknown_without_sizes_or_rate(self):
         """No time left is shown that would be a guess."""
         pace = Pace()
-        assert pace.left(progress()) is None
+        assert pace.left(12 * GIB, 100 * GIB) is None
 
-        pace.add(progress())
+        pace.add(60.0, 6000 * MIB)
 
-        assert pace.left(progress()) == pytest.approx(88 * 1024 / 100)
-        assert pace.left(progress(size=None)) is None
-        assert pace.left(progress(size=12 * GIB)) is None
+        assert pace.left(12 * GIB, 100 * GIB) == pytest.approx(88 * 1024 / 100)
+        assert pace.left(12 * GIB, None) is None
+        assert pace.left(12 * GIB, 12 * GIB) is None
 
 
 class TestSummary:
@@ -393,14 +393,17 @@ class TestPlain:
 
     def test_what_is_not_known_is_not_in_the_line_of_progress(self):
         """Neither a rate nor a time left nor a whole size is made up."""
-        stdout, _ = report([progress(seconds=0.0, size=None, waiting=(), waiting_count=0)])
+        stdout, _ = report([progress(rate=None, left=None, size=None, waiting=(), waiting_count=0)])
 
         assert stdout.endswith(" progress 120/1,000 files, 12.0 GiB, 1 running\n")
 
     def test_progress_is_asked_for_once_a_minute(self):
         """A log of a week stays a log that can be read."""
         reporter = PlainReporter(
-            tally=Tally(command="", directory=""), stdout=io.StringIO(), now=lambda: NOON
+            Wishes(),
+            summary=Summary(command="", directory=""),
+            stdout=io.StringIO(),
+            now=lambda: NOON,
         )
 
         assert reporter.progress_interval == 60
@@ -428,7 +431,7 @@ class TestPlain:
         monkeypatch.setenv("TERM", "dumb")
 
         reporter = make_reporter(
-            json=False, quiet=False, stdout=terminal, stderr=terminal, command="", directory=""
+            Wishes(), stdout=terminal, stderr=terminal, command="", directory=""
         )
 
         assert isinstance(reporter, PlainReporter)
@@ -437,9 +440,7 @@ class TestPlain:
         """A locale without the letters of a name costs the letters, not the run."""
         raw = io.BytesIO()
         stdout = io.TextIOWrapper(raw, encoding="ascii")
-        reporter = make_reporter(
-            json=False, quiet=False, stdout=stdout, stderr=stdout, command="", directory=""
-        )
+        reporter = make_reporter(Wishes(), stdout=stdout, stderr=stdout, command="", directory="")
 
         reporter.handle(done("é.tar"))
 
@@ -451,7 +452,7 @@ class TestJson:
         """Keys are the field names, class_ without its underscore, after event and time."""
         failure = failed("a\nb é", "HTTP 404", FailureClass.PERMANENT)
 
-        stdout, _ = report([failure, done(), progress()], json=True)
+        stdout, _ = report([failure, done()], json=True)
 
         assert [json.loads(line) for line in stdout.splitlines()] == [
             {
@@ -460,6 +461,7 @@ class TestJson:
                 "name": "a\nb é",
                 "reason": "HTTP 404",
                 "class": "permanent",
+                "cause": "other",
                 "attempts": 1,
                 "seconds": 0.0,
                 "size": None,
@@ -505,7 +507,7 @@ class TestJson:
 
         monkeypatch.setattr(pipe, "write", refuse)
         reporter = make_reporter(
-            json=True, quiet=False, stdout=pipe, stderr=io.StringIO(), command="", directory=""
+            Wishes(json=True), stdout=pipe, stderr=io.StringIO(), command="", directory=""
         )
 
         with pytest.raises(BrokenPipeError):

@@ -15,22 +15,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.doubles import FakeClock, FullJitter, ListReporter
 
+from wgetpool.events import (
+    AttemptFailed,
+    AttemptStarted,
+    FileDone,
+    FileFailed,
+    FileSkipped,
+    Progress,
+)
 from wgetpool.model import (
     Approach,
-    AttemptFailed,
     AttemptOrder,
-    AttemptStarted,
     Ending,
     Entry,
     Failure,
     FailureClass,
-    FileDone,
-    FileFailed,
-    FileSkipped,
     FileState,
     Finding,
     Outcome,
-    Progress,
     RemoteFile,
     RetryPolicy,
     Settings,
@@ -646,6 +648,7 @@ def test_a_file_that_is_looked_at_again_keeps_its_approach(
 
     assert first is not None
     assert (first.approach, second.approach) == (approach, approach)
+    desk.retry("a")
     assert desk.reporter.of(AttemptStarted)[-1].bytes == 7  # as the look has found it
 
 

@@ -1,0 +1,104 @@
+"""What happens in a run, told to people as one line an event."""
+
+from __future__ import annotations
+
+from wgetpool.events import (
+    AttemptDone,
+    AttemptFailed,
+    AttemptStarted,
+    AttemptStopped,
+    Event,
+    FileDone,
+    FileFailed,
+    FileSkipped,
+    Paused,
+    Progress,
+    Resumed,
+    RunStarted,
+    Stopping,
+    Warned,
+)
+from wgetpool.words import (
+    count,
+    format_duration,
+    format_left,
+    format_rate,
+    format_size,
+    printable,
+)
+
+
+def describe(event: Event, *, verbose: bool = False) -> str | None:  # noqa: PLR0912  a line an event
+    """An event as one line; the first word is fixed. None: it has no line of its own, or one in
+    `verbose` output only.
+    """
+    line = None
+    match event:
+        case RunStarted():
+            workers = count(event.workers, "worker")
+            line = f"start {count(event.files, 'file')} into {event.directory}, {workers}"
+        case AttemptStarted() if verbose:
+            line = f"try {event.name}: {_attempt(event)}"
+        case AttemptStarted(attempt=1) if event.bytes:
+            line = f"resume {event.name} at {format_size(event.bytes)}"
+        case AttemptFailed() if event.retry_in is not None:
+            line = f"retry {event.name}: {event.reason}; {next_try(event)}"
+        case AttemptDone() if verbose:
+            line = f"got {event.name}: {_came(event)}"
+        case AttemptStopped() if verbose:
+            line = f"left {event.name}: {_came(event)}, {format_size(event.bytes)} are here"
+        case FileDone():
+            tries = f", {event.attempts} tries" if event.attempts > 1 else ""
+            doubt = "" if event.proof else ", nothing proves that it is whole"
+            took = f"{format_size(event.bytes)} in {format_duration(event.seconds)}"
+            line = f"done {event.name}: {took}{tries}{doubt}"
+        case FileSkipped(why="adopted"):
+            line = f"adopt {event.name}: {format_size(event.bytes)} were here, and are whole"
+        case FileSkipped() if verbose:
+            line = f"skip {event.name}: {event.why}"
+        case FileFailed():
+            tries = f" ({event.attempts} tries)" if event.attempts > 1 else ""
+            line = f"failed {event.name}: {event.reason}{tries}"
+        case Warned():
+            line = f"warning: {event.message}"
+        case Stopping():
+            line = f"stopping: {event.reason}"
+        case Paused():
+            line = "paused"
+        case Resumed():
+            line = "resumed"
+        case Progress():
+            line = describe_progress(event)
+    return None if line is None else printable(line)
+
+
+def next_try(event: AttemptFailed) -> str:
+    """'try 2 in 20 s', 'try 2 now'."""
+    when = f"in {format_left(event.retry_in)}" if event.retry_in else "now"
+    return f"try {event.attempt + 1} {when}"
+
+
+def _attempt(event: AttemptStarted) -> str:
+    begun = f", from {format_size(event.bytes)} on" if event.bytes else ""
+    size = "" if event.size is None else f" of {format_size(event.size)}"
+    return f"attempt {event.attempt}{begun}{size if begun else ''}"
+
+
+def _came(event: AttemptDone | AttemptStopped) -> str:
+    return f"{format_size(event.received)} came in {format_duration(event.seconds)}"
+
+
+def describe_progress(progress: Progress) -> str:
+    """How far a run is."""
+    whole = "" if progress.size is None else f" of {format_size(progress.size)}"
+    parts = (
+        f"progress {progress.done + progress.skipped:,}/{count(progress.files, 'file')}",
+        f"{format_size(progress.bytes)}{whole}",
+        "" if progress.rate is None else format_rate(progress.rate),
+        f"{len(progress.running)} running",
+        f"{progress.waiting_count} waiting" if progress.waiting_count else "",
+        f"{progress.elsewhere} in another run" if progress.elsewhere else "",
+        f"{progress.failed} failed" if progress.failed else "",
+        "" if progress.left is None else f"about {format_left(progress.left)} left",
+    )
+    return ", ".join(part for part in parts if part)

@@ -1,0 +1,94 @@
+"""Looks how far a run is, and tells who wants to know: its listener, onlookers, the ledger.
+
+The main thread decides when; the sampler's thread looks into DIR and writes there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+from wgetpool import live
+from wgetpool.errands import Errands
+from wgetpool.events import Event
+from wgetpool.model import Clock, Sample
+from wgetpool.pace import Pacer
+from wgetpool.part import peek
+from wgetpool.records import sample_of
+from wgetpool.scheduler import Scheduler
+from wgetpool.store import Store
+
+INTERVAL = 2.0  # seconds between two looks, where nobody asks for more
+SAMPLE_INTERVAL = 10.0  # between two samples for the ledger, at least
+SAMPLES_A_RUN = 1000  # and it grows with the run: so many by then, and then ever fewer
+
+
+class Monitor:
+    """Main thread only. `interval` is how often the listener wants a `Progress`, in seconds; None:
+    never.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        run: str,
+        *,
+        scheduler: Scheduler,
+        clock: Clock,
+        errands: Errands,
+        sampler: Executor,
+        interval: float | None,
+        emit: Callable[[Event], None],
+        keep: Callable[[Sample], None],
+    ) -> None:
+        self._store, self._run = store, run
+        self._scheduler, self._clock = scheduler, clock
+        self._errands, self._sampler = errands, sampler
+        self._interval, self._emit, self._keep = interval, emit, keep
+        self._pacer = Pacer()
+        self._began = now = clock.now()
+        self._look_every = min(interval or INTERVAL, INTERVAL)
+        self._look_at = now + min(self._look_every, 1.0)
+        self._tell_at = now + (interval or 0.0)
+        self._sample_at = now + SAMPLE_INTERVAL
+        self._is_looking = False
+
+    def expect_rate(self, rate: float | None) -> None:
+        """What an earlier run made, in bytes a second."""
+        self._pacer = Pacer(rate)
+
+    def due_in(self) -> float | None:
+        """Seconds until the next look; None while one is under way."""
+        return None if self._is_looking else max(self._look_at - self._clock.now(), 0.0)
+
+    def look_when_due(self) -> None:
+        if self.due_in() == 0.0:
+            self._is_looking = True
+            self._look_at = self._clock.now() + self._look_every
+            wanted = self._scheduler.to_sample()
+            self._errands.send(self._sampler, self._on_lengths, self._measure, wanted)
+
+    def _measure(self, wanted: list[tuple[str, bool]]) -> dict[str, tuple[int, int | None]]:
+        return {name: peek(self._store, name, want_size=want) for name, want in wanted}
+
+    def _on_lengths(self, lengths: dict[str, tuple[int, int | None]]) -> None:
+        now, at = self._clock.now(), self._clock.wall()
+        seen = self._scheduler.progress(lengths, seconds=now - self._began)
+        progress = self._pacer.complete(seen)
+        if self._interval is not None and now >= self._tell_at:
+            self._tell_at = now + self._interval
+            self._emit(progress)
+        if now >= self._sample_at:
+            self._sample_at = now + max(SAMPLE_INTERVAL, progress.seconds / SAMPLES_A_RUN)
+            self._keep(sample_of(progress, run=self._run, at=at))
+        look = live.Look(run=self._run, at=at, progress=progress)
+        self._errands.send(self._sampler, self._on_written, self._write, look)
+
+    def _write(self, look: live.Look) -> None:
+        try:
+            live.write(self._store, look)
+        except OSError:
+            return  # a disk that is full or gone is told of by those who need it
+
+    def _on_written(self, _: None) -> None:
+        self._is_looking = False
