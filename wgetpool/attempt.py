@@ -344,9 +344,11 @@ class _Attempt:
             finding=finding,
             after=self.part.length(),
             now=self.clock.wall(),
+            offset=self.offset,
             received=self.meter.growth,
             sight=self.quiet.last,
             swallowed=self.quiet.swallowed,
+            proxy=wget.proxy_of(self.entry.url, os.environ),
         )
         failure = failures.classify(reply, circumstances)
         return self._outcome(ending, finding=finding, received=came, failure=failure)
@@ -400,6 +402,7 @@ class _Attempt:
             told = ", though its checksum is right"
         failure = Failure(
             kind=FailureClass.BROKEN,
+            cause=verdict.cause,
             reason=f"{verdict.complaint}{told}",
             status=head.status,
         )

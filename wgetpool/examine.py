@@ -67,7 +67,7 @@ def examine(
 ) -> Examination:
     """Looks at the file `final`. Raises OSError; FileNotFoundError where it is gone."""
     if not stat.S_ISREG(final.lstat().st_mode):
-        raise OSError(errno.EEXIST, "is in the way and no regular file: left as it is", str(final))
+        raise OSError(errno.EEXIST, "what is there is no regular file: left as it is", str(final))
     with ExitStack() as undo:
         try:
             descriptor = os.open(final, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -152,6 +152,7 @@ class _Look:
                 finding=Finding.NOTHING,
                 after=self.found.size,
                 now=self.clock.wall(),
+                proxy=wget.proxy_of(self.order.entry.url, os.environ),
             )
             failure = failures.classify(reply, about)
             return Examination(found=self.found, received=received, failure=failure)

@@ -175,9 +175,14 @@ class Trouble(StrEnum):
     TIMED_OUT = "the server did not answer in time"
     UNREACHABLE = "the server cannot be reached"
     CLOSED = "the connection was closed early"
-    TLS = "the server's certificate is not trusted"
+    UNTRUSTED = "the server's certificate is not trusted"
+    DATE = "the server's certificate is not valid now"
+    HOST_NAME = "the server's certificate is for another host name"
+    NO_TLS = "no TLS connection with the server"
     AUTHENTICATION = "the server wants a user name and a password"
     REDIRECTS = "the server redirects in a loop"
+    NO_TUNNEL = "the proxy does not connect to the server"
+    BAD_PROXY = "the proxy is named in a way that wget does not understand"
     CANNOT_WRITE = "the part cannot be written"
     USAGE = "wget does not understand its options"
     KILLED = "wget was killed by a signal"
@@ -189,7 +194,8 @@ class Reply:
     """All that one wget told: its exit code (negative: the signal that ended it), the last head,
     its complaint.
 
-    `detail` is the system's word for it ("No space left on device"), where there is one.
+    `detail` is the system's word for it ("No space left on device"), what is wrong with the
+    certificate, or the proxy's status, where there is one.
     """
 
     exit_code: int
@@ -310,33 +316,42 @@ class Cause(StrEnum):
     """What lies behind a failure: what a person can do about it depends on this."""
 
     NAME_SERVICE = "name_service"
-    CONNECTION = "connection"  # refused, reset, closed early, no way to the server
+    CONNECTION = "connection"  # reset, or closed early
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
     TIMED_OUT = "timed_out"  # no answer
     STALLED = "stalled"  # an answer that stopped or trickled
     TIME_LIMIT = "time_limit"  # --attempt-timeout
-    PROXY = "proxy"
-    CERTIFICATE = "certificate"
+    PROXY = "proxy"  # cannot be reached, or refuses
+    PROXY_LOGIN = "proxy_login"  # 407
+    TLS = "tls"  # no connection, whatever the certificate
+    CERTIFICATE = "certificate"  # nobody known has signed it
+    CERTIFICATE_DATE = "certificate_date"
+    CERTIFICATE_NAME = "certificate_name"
     LOGIN = "login"  # 401: user and password
     EXPIRED = "expired"
-    CUT_LINK = "cut_link"  # it seems to lack what stood behind its first &
-    FORBIDDEN = "forbidden"  # 403, 451
+    CUT_LINK = "cut_link"  # it lacks what stood behind an &
+    FORBIDDEN = "forbidden"  # 403
+    LEGAL = "legal"  # 451
     NOT_FOUND = "not_found"  # 404, 410
     RATE_LIMITED = "rate_limited"  # 429
     SERVER = "server"  # 408, 425, 5xx
     REQUEST = "request"  # other 4xx
     REDIRECT = "redirect"  # in a loop, or to what is not fetched
-    NO_FILE = "no_file"  # an answer that carries none
+    NO_FILE = "no_file"  # an answer that is something else
+    NO_RANGES = "no_ranges"  # the server does not continue a file
     CHANGED = "changed"  # the server has another file than the part is of
     SIZE = "size"  # not what the list tells
     CHECKSUM = "checksum"
     ARCHIVE = "archive"
     TOO_LARGE = "too_large"  # for the file system, or ulimit -f
     NAME = "name"  # it cannot be made in DIR
+    IN_USE = "in_use"  # somebody else writes to it
     NO_SPACE = "no_space"
     NOT_WRITABLE = "not_writable"
     DISK = "disk"  # it fails, or does not answer
     MACHINE = "machine"  # no memory, no descriptor, no wget
-    KILLED = "killed"  # wget, by a signal
+    KILLED = "killed"  # wget, or stopped, by a signal
     OTHER = "other"
 
 
@@ -484,8 +499,8 @@ class AttemptRecord:
     """One attempt that is over, as the ledger keeps it: `started` is ISO 8601 with offset, `bytes`
     the part's length at its end.
 
-    `ending` is done, adopted (it was there), failed, stopped (with its run) or lost (its run was
-    killed: what was last seen of it). `retry_in` is seconds, None where there was no other attempt.
+    `ending` is done, adopted (it was there), failed or stopped (with its run). `retry_in` is
+    seconds, None where there was no other attempt.
     """
 
     name: str

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from wgetpool.model import Checks, Checksum, Entry, FileId, StopFlag
+from wgetpool.model import Cause, Checks, Checksum, Entry, FileId, StopFlag
 
 BLOCK = 1 << 20
 
@@ -79,13 +79,15 @@ def algorithms(entry: Entry, checks: Checks) -> set[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What became of a file's checks: `complaint` says what is wrong with it. `final`: and fetching
-    it anew would not help, since it is what its list says that it is.
+    """What became of a file's checks: `complaint` says what is wrong with it, `cause` which of them
+    it failed. `final`: and fetching it anew would not help, since it is what its list says that it
+    is.
     """
 
     proof: tuple[str, ...] = ()
     sha256: str | None = None
     complaint: str | None = None
+    cause: Cause = Cause.OTHER
     final: bool = False
 
 
@@ -107,11 +109,11 @@ def check(
         return None
     found = digests.hex()
     sha256 = found.get("sha256")
-    complaint = mismatch(found, entry.checksums)
     if entry.size is not None and size != entry.size:
         complaint = f"its size is {size:,} bytes, the list says {entry.size:,}"
-    if complaint is not None:
-        return Verdict(complaint=complaint, sha256=sha256)
+        return Verdict(complaint=complaint, cause=Cause.SIZE, sha256=sha256)
+    if unlike := mismatch(found, entry.checksums):
+        return Verdict(complaint=unlike, cause=Cause.CHECKSUM, sha256=sha256)
     proved = ["size"] if told is not None or entry.size is not None else []
     proved += [each.algorithm for each in entry.checksums]
     if checks.archives:
@@ -123,7 +125,12 @@ def check(
             return None
         if condition.state is State.BROKEN:
             complaint = f"the archive is broken: {condition.reason}"
-            return Verdict(complaint=complaint, sha256=sha256, final=bool(entry.checksums))
+            return Verdict(
+                complaint=complaint,
+                cause=Cause.ARCHIVE,
+                sha256=sha256,
+                final=bool(entry.checksums),
+            )
         if condition.state is State.WHOLE:
             proved.append("archive")
     return Verdict(proof=tuple(proved), sha256=sha256)

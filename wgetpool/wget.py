@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from signal import Signals
+from urllib.parse import urlsplit
 
 from wgetpool.errors import SHORTAGES, MachineError
 from wgetpool.model import Command, Head, RemoteFile, Reply, Trouble, Url
@@ -153,6 +155,67 @@ def _plain(seconds: float) -> str:
     return f"{seconds:.3f}".rstrip("0").rstrip(".")
 
 
+# ---------------------------------------------------------------- its proxies
+
+PROXIES = ("http_proxy", "https_proxy")  # the names in capitals, and all_proxy, it does not read
+_ADDRESS = re.compile(r"(?:\w+://)?(?:.*@)?((?:[\w.-]+|\[[\w:.]+\])(?::\d+)?)/?")
+
+
+def proxy_of(url: Url, environ: Mapping[str, str]) -> str | None:
+    """The proxy that wget asks for this URL: host and port, or the variable that names it, where
+    they cannot be told from a login. None: it asks the server itself.
+    """
+    parts = urlsplit(url.reveal())
+    variable = f"{parts.scheme.lower()}_proxy"
+    named = environ.get(variable)
+    if not named or _is_spared(parts.hostname or "", environ.get("no_proxy", "")):
+        return None
+    address = _ADDRESS.fullmatch(named)
+    return address[1] if address else variable
+
+
+def _is_spared(host: str, no_proxy: str) -> bool:
+    """Whether it is in the list: itself, or by a domain that it belongs to."""
+    listed = [each for each in re.split(r", *", no_proxy.lower()) if each]
+    return any(
+        host.endswith(each) if each[0] == "." else f".{host}".endswith(f".{each}")
+        for each in listed
+    )
+
+
+def warnings_about(environ: Mapping[str, str]) -> list[str]:
+    """What is wrong with the proxies that are named here. Never a value: it may hold a password."""
+    return list(_proxy_warnings(environ))
+
+
+def _proxy_warnings(environ: Mapping[str, str]) -> Iterator[str]:
+    unread = [name for name in PROXIES if not environ.get(name) and environ.get(name.upper())]
+    for name in unread:
+        yield (
+            f"{name.upper()} is set, but wget reads {name} only, and goes without this proxy. "
+            f'To use it: export {name}="${name.upper()}"'
+        )
+    for name in ("all_proxy", "ALL_PROXY"):
+        if environ.get(name) and not any(environ.get(each) for each in PROXIES) and not unread:
+            yield (
+                f"{name} is set, but wget reads http_proxy and https_proxy only, and goes without "
+                "this proxy. Set these two to use it (not to a SOCKS proxy, which wget cannot use)."
+            )
+            return
+    named = [name for name in PROXIES if environ.get(name)]
+    if named and environ.get("NO_PROXY") and not environ.get("no_proxy"):
+        yield (
+            "NO_PROXY is set, but wget reads no_proxy only, and asks the proxy for those hosts, "
+            'too. To go past it: export no_proxy="$NO_PROXY"'
+        )
+    for name in named:
+        if re.match("socks", environ[name], re.IGNORECASE):
+            yield (
+                f"{name} names a SOCKS proxy, which wget cannot use. Name an HTTP proxy, or: "
+                f"unset {name}"
+            )
+
+
 # ---------------------------------------------------------------- what it said
 
 _STATUS = re.compile(r"  HTTP/\d(?:\.\d)? +(\d{3}) ?(.*)")
@@ -168,12 +231,16 @@ _COMPLAINTS = (
     ("unreachable", Trouble.UNREACHABLE),
     ("redirections exceeded", Trouble.REDIRECTS),
     ("No data received", Trouble.CLOSED),
+    ("Proxy tunneling failed", Trouble.NO_TUNNEL),
+    ("Error parsing proxy URL", Trouble.BAD_PROXY),
+    ("Error in proxy URL", Trouble.BAD_PROXY),
+    ("Unable to establish SSL connection", Trouble.NO_TLS),
 )
 _EXIT_CODES = {
     2: Trouble.USAGE,
     3: Trouble.CANNOT_WRITE,
     4: Trouble.CLOSED,
-    5: Trouble.TLS,
+    5: Trouble.UNTRUSTED,
     6: Trouble.AUTHENTICATION,
 }
 _SYSTEM_ERROR = re.compile(
@@ -234,15 +301,57 @@ def _astray(location: str) -> str:
 def read_reply(log: bytes, exit_code: int) -> Reply:
     """All that one wget told, once it has ended."""
     text = log.decode("latin-1")
-    detail = _SYSTEM_ERROR.search(text)
-    return Reply(
-        exit_code=exit_code,
-        head=read_head(log),
-        trouble=Trouble.CANNOT_WRITE
-        if detail and exit_code == 1  # it could not even open the part
-        else _trouble(text, exit_code),
-        detail=_signal_name(-exit_code) if exit_code < 0 else detail[1] if detail else "",
-    )
+    trouble, detail = _complaint(text, exit_code)
+    return Reply(exit_code=exit_code, head=read_head(log), trouble=trouble, detail=detail)
+
+
+def _complaint(text: str, exit_code: int) -> tuple[Trouble, str]:
+    trouble, error = _trouble(text, exit_code), _SYSTEM_ERROR.search(text)
+    if error and exit_code == 1:  # it could not even open the part
+        trouble = Trouble.CANNOT_WRITE
+    match trouble:
+        case Trouble.KILLED:
+            return trouble, _signal_name(-exit_code)
+        case Trouble.UNTRUSTED:
+            return _distrust(text)
+        case Trouble.NO_TUNNEL:
+            return trouble, _tunnel_status(text)
+    return trouble, error[1] if error else ""
+
+
+# GnuTLS's words and OpenSSL's, and what is wrong with the certificate. The first one decides.
+_FLAWS = (
+    (
+        r"doesn't have a known issuer|Unable to locally verify the issuer|Self-signed certificate",
+        Trouble.UNTRUSTED,
+        "nobody known has signed it",
+    ),
+    (r"certificate has been revoked|certificate revoked", Trouble.UNTRUSTED, "it is revoked"),
+    (r"certificate (?:of '.*' )?has expired", Trouble.DATE, "it has expired"),
+    (r"is not yet activated|certificate not yet valid", Trouble.DATE, "its time is yet to come"),
+    (
+        r"does not match hostname|no certificate subject alternative name matches"
+        r"|doesn't match requested host name",
+        Trouble.HOST_NAME,
+        "it is for another host name",
+    ),
+)
+
+
+def _distrust(text: str) -> tuple[Trouble, str]:
+    found = [(trouble, flaw) for words, trouble, flaw in _FLAWS if re.search(words, text)]
+    trouble = found[0][0] if found else Trouble.UNTRUSTED
+    flaws = [flaw for _, flaw in found if trouble is not Trouble.HOST_NAME]
+    return trouble, ", ".join(flaws)
+
+
+_PHRASES = {status.phrase: f"{status} {status.phrase}" for status in HTTPStatus}
+
+
+def _tunnel_status(text: str) -> str:
+    """The proxy's status, of which wget tells the words only: those that are known."""
+    told = re.search(r"Proxy tunneling failed: (.*?)(?:Unable to establish SSL connection|$)", text)
+    return _PHRASES.get(told[1].strip(), "") if told else ""
 
 
 def _signal_name(number: int) -> str:

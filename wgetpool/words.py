@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
-from typing import TextIO
+from typing import Any, TextIO
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 BLOCKED = "blocked on the disk (state D), and nothing ends them before it answers"
@@ -85,6 +85,47 @@ def _power(size: float) -> int:
 def _digits(size: float, power: int) -> str:
     value = size / 1024**power
     return f"{value:.1f}" if power and value < 99.95 else f"{value:.0f}"
+
+
+def rounded(value: Any) -> Any:
+    """The same, with fractions to a thousandth: what JSON tells."""
+    match value:
+        case float():
+            return round(value, 3)
+        case dict():
+            return {key: rounded(each) for key, each in value.items()}
+        case list() | tuple():
+            return [rounded(each) for each in value]
+    return value
+
+
+def wrap(lines: Iterable[str], width: int) -> Iterator[str]:
+    """Lines of prose broken between words, what follows further in. Those that begin with four
+    blanks are to be copied, and stay as they are.
+    """
+    import textwrap  # noqa: PLC0415  it is of use once a run, at its end
+
+    for line in lines:
+        if len(line) <= width or line.startswith("    "):
+            yield line
+            continue
+        further = " " * (len(line) - len(line.lstrip()) + 4)
+        yield from textwrap.wrap(
+            line,
+            width,
+            subsequent_indent=further,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
+
+def fit(lines: Iterable[str], stream: TextIO) -> Iterable[str]:
+    """The lines wrapped where they are written to a terminal."""
+    if not stream.isatty():
+        return lines
+    from shutil import get_terminal_size  # noqa: PLC0415
+
+    return wrap(lines, get_terminal_size().columns)
 
 
 def write_lines(stream: TextIO, lines: Iterable[str]) -> None:

@@ -27,6 +27,7 @@ from wgetpool.attempt import EARLY, EARLY_TICK, PATIENCE, TICK, fetch
 from wgetpool.model import (
     Approach,
     AttemptOrder,
+    Cause,
     Checksum,
     Command,
     Ending,
@@ -688,7 +689,9 @@ def test_a_wget_that_does_not_start_leaves_the_part_as_it_was(
     outcome = stage.fetch(OSError(number, os.strerror(number), "/usr/bin/wget"))
 
     assert outcome.ending is Ending.SHORT
-    assert outcome.failure == Failure(kind=FailureClass.TRANSIENT, reason=reason)
+    assert outcome.failure == Failure(
+        kind=FailureClass.TRANSIENT, cause=Cause.MACHINE, reason=reason
+    )
     assert stage.bytes == DATA[:HALF]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ from wgetpool.failures import (
     Circumstances,
     classify,
     classify_os_error,
-    expires_at,
+    launch_failure,
     read_http_date,
     read_retry_after,
 )
 from wgetpool.model import (
     Approach,
     AttemptOrder,
+    Cause,
     Ending,
     Entry,
     Failure,
@@ -32,6 +33,7 @@ from wgetpool.model import (
     Limits,
     Link,
     ProcessState,
+    RemoteFile,
     Reply,
     Sight,
     Trouble,
@@ -155,7 +157,7 @@ def test_a_link_expires_at_its_very_second() -> None:
         (Trouble.CLOSED, TRANSIENT),
         (Trouble.KILLED, TRANSIENT),
         (Trouble.OTHER, TRANSIENT),
-        (Trouble.TLS, PERMANENT),
+        (Trouble.UNTRUSTED, PERMANENT),
         (Trouble.AUTHENTICATION, PERMANENT),
         (Trouble.CANNOT_WRITE, LOCAL),
         (Trouble.USAGE, LOCAL),
@@ -266,7 +268,7 @@ def test_an_answer_without_a_whole_file_is_asked_again(answer: Reply, words: str
         (Trouble.CLOSED, TRANSIENT),
         (Trouble.TIMED_OUT, TRANSIENT),
         (Trouble.KILLED, TRANSIENT),
-        (Trouble.TLS, PERMANENT),
+        (Trouble.UNTRUSTED, PERMANENT),
         (Trouble.REDIRECTS, PERMANENT),
     ],
 )
@@ -325,36 +327,44 @@ def test_a_full_disk_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "kind"),
+    ("number", "kind", "cause"),
     [
-        (errno.EACCES, LOCAL),
-        (errno.EPERM, LOCAL),
-        (errno.EROFS, LOCAL),
-        (errno.EIO, LOCAL),
-        (errno.ENOSPC, LOCAL),
-        (errno.EDQUOT, LOCAL),
-        (errno.EBUSY, TRANSIENT),
-        (errno.ENOTDIR, PERMANENT),
-        (errno.ELOOP, PERMANENT),
-        (errno.EISDIR, PERMANENT),
-        (errno.ENAMETOOLONG, PERMANENT),
+        (errno.EACCES, LOCAL, Cause.NOT_WRITABLE),
+        (errno.EPERM, LOCAL, Cause.NOT_WRITABLE),
+        (errno.EROFS, LOCAL, Cause.NOT_WRITABLE),
+        (errno.EIO, LOCAL, Cause.DISK),
+        (errno.ESTALE, LOCAL, Cause.DISK),
+        (errno.ENOSPC, LOCAL, Cause.NO_SPACE),
+        (errno.EDQUOT, LOCAL, Cause.NO_SPACE),
+        (errno.EBUSY, TRANSIENT, Cause.IN_USE),
+        (errno.EFBIG, PERMANENT, Cause.TOO_LARGE),
+        (errno.ENOTDIR, PERMANENT, Cause.NAME),
+        (errno.ELOOP, PERMANENT, Cause.NAME),
+        (errno.EISDIR, PERMANENT, Cause.NAME),
+        (errno.ENAMETOOLONG, PERMANENT, Cause.NAME),
     ],
 )
 def test_an_error_of_the_system_is_of_the_machine_the_moment_or_the_name(
-    number: int, kind: FailureClass
+    number: int, kind: FailureClass, cause: Cause
 ) -> None:
     """DIR's own trouble halts, scarcity passes, a bad name fails alone; the place is named."""
     failure = classify_os_error(OSError(number, "words", "/data/a.part"))
 
-    assert failure == Failure(kind=kind, reason="words (/data/a.part)")
+    assert failure == Failure(kind=kind, cause=cause, reason="words (/data/a.part)")
 
 
 def test_a_dir_that_was_taken_away_is_this_machines_trouble() -> None:
     """A file of the program's own is gone; one of the user's is that file's own trouble."""
     gone = FileNotFoundError(errno.ENOENT, "words", "/data/.wgetpool/parts/1.new")
 
-    assert classify_os_error(gone).kind is LOCAL
+    assert (classify_os_error(gone).kind, classify_os_error(gone).cause) == (LOCAL, Cause.DISK)
     assert classify_os_error(FileNotFoundError(errno.ENOENT, "words", "/data/a")).kind is PERMANENT
+
+
+def test_a_wget_that_cannot_be_started_is_the_machines_trouble() -> None:
+    """Whatever the system says of it."""
+    for number in (errno.ENOENT, errno.EACCES, errno.EMFILE):
+        assert launch_failure(OSError(number, "words", "/usr/bin/wget")).cause is Cause.MACHINE
 
 
 def test_an_error_without_a_number_is_told_all_the_same() -> None:
@@ -414,70 +424,260 @@ def test_an_http_date_is_an_instant(text: str | None, told: datetime | None) -> 
     assert read_http_date(text) == told
 
 
-# ---------------------------------------------------------------- signed URLs
+# ---------------------------------------------------------------- what lies behind it
+
+CUT = "https://cdn.example.org/a.tar?_nc_gid"
+ENDED: dict[str, Any] = {"exit_code": 0, "trouble": Trouble.NONE}
 
 
 @pytest.mark.parametrize(
-    ("query", "expiry"),
+    ("status", "url", "cause"),
     [
-        ("oh=00_AfA&oe=65A1B2C3&_nc_sid=0", datetime.fromtimestamp(0x65A1B2C3, UTC)),
-        ("_nc_gid&oh=00_AfA&oe=65a1b2c3", datetime.fromtimestamp(0x65A1B2C3, UTC)),
-        ("oe=65A1B2C3", None),
-        (
-            "X-Amz-Date=20260301T120000Z&X-Amz-Expires=3600&X-Amz-Signature=ab",
-            NOW + timedelta(hours=1),
-        ),
-        ("x-amz-date=20260301T120000Z&x-amz-expires=60", NOW + timedelta(minutes=1)),
-        ("X-Goog-Date=20260301T120000Z&X-Goog-Expires=60", NOW + timedelta(minutes=1)),
-        ("X-Amz-Expires=60", None),
-        ("X-Amz-Date=yesterday&X-Amz-Expires=60", None),
-        ("X-Amz-Date=20260301T120000Z&X-Amz-Expires=" + "9" * 30, None),
-        (
-            "AWSAccessKeyId=A&Expires=1772366400&Signature=s",
-            datetime.fromtimestamp(1772366400, UTC),
-        ),
-        ("Expires=1772366400&Key-Pair-Id=K", datetime.fromtimestamp(1772366400, UTC)),
-        ("Expires=3600", None),
-        ("expires=never", None),
-        ("sv=1&se=2026-03-01T12%3A00%3A00Z&sig=s", NOW),
-        ("se=2026-03-01&sig=s", datetime(2026, 3, 1, tzinfo=UTC)),
-        ("se=2026-03-01T12:00:00Z", None),
-        ("oh=1&oe=" + "F" * 40, None),
-        ("oh=1&oe=zz", None),
-        ("", None),
+        (400, PLAIN, Cause.REQUEST),
+        (400, CUT, Cause.CUT_LINK),
+        (401, PLAIN, Cause.LOGIN),
+        (401, CUT, Cause.CUT_LINK),
+        (403, PLAIN, Cause.FORBIDDEN),
+        (403, CUT, Cause.CUT_LINK),
+        (403, PAST, Cause.EXPIRED),
+        (403, FUTURE, Cause.FORBIDDEN),
+        (404, PLAIN, Cause.NOT_FOUND),
+        (404, CUT, Cause.NOT_FOUND),
+        (405, PLAIN, Cause.REQUEST),
+        (407, PLAIN, Cause.PROXY_LOGIN),
+        (410, PLAIN, Cause.NOT_FOUND),
+        (410, PAST, Cause.EXPIRED),
+        (416, PLAIN, Cause.NO_RANGES),
+        (429, PAST, Cause.RATE_LIMITED),
+        (451, PLAIN, Cause.LEGAL),
+        (408, PLAIN, Cause.SERVER),
+        (503, CUT, Cause.SERVER),
     ],
 )
-def test_a_signed_url_tells_its_expiry(query: str, expiry: datetime | None) -> None:
-    """Meta, S3, Google, CloudFront and Azure are read; what is none of them never expires."""
-    assert expires_at(Url(f"https://cdn.example.org/a.tar?{query}")) == expiry
+def test_a_status_and_the_link_tell_the_cause(status: int, url: str, cause: Cause) -> None:
+    """A signed link shows itself whether it is expired, or cut; then other links are not at
+    fault.
+    """
+    assert classify(reply(status), about(url=Url(url))).cause is cause
 
 
-KEYS = st.sampled_from(
+def test_a_link_that_is_cut_is_final_and_said_to_be() -> None:
+    """Nobody waits for it, and its query is not shown."""
+    failure = classify(reply(403), about(url=Url(CUT)))
+
+    assert failure.kind is PERMANENT
+    assert failure.reason == "HTTP 403: the link seems to be cut at an &"
+
+
+def test_a_status_that_is_tried_again_keeps_its_cause() -> None:
+    """--retry-status 403 changes what is done, not why."""
+    again = about(url=Url(PAST), retry_status=frozenset({403}))
+
+    failure = classify(reply(403), again)
+
+    assert (failure.kind, failure.cause) == (TRANSIENT, Cause.EXPIRED)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "detail", "cause"),
     [
-        "oe",
-        "oh",
-        "se",
-        "sig",
-        "Expires",
-        "X-Amz-Date",
-        "X-Amz-Expires",
-        "X-Goog-Date",
-        "X-Goog-Expires",
-    ]
+        (Trouble.DNS, "", Cause.NAME_SERVICE),
+        (Trouble.REFUSED, "", Cause.REFUSED),
+        (Trouble.UNREACHABLE, "", Cause.UNREACHABLE),
+        (Trouble.TIMED_OUT, "", Cause.TIMED_OUT),
+        (Trouble.CLOSED, "", Cause.CONNECTION),
+        (Trouble.NO_TLS, "", Cause.TLS),
+        (Trouble.UNTRUSTED, "nobody known has signed it", Cause.CERTIFICATE),
+        (Trouble.DATE, "it has expired", Cause.CERTIFICATE_DATE),
+        (Trouble.HOST_NAME, "", Cause.CERTIFICATE_NAME),
+        (Trouble.AUTHENTICATION, "", Cause.LOGIN),
+        (Trouble.REDIRECTS, "", Cause.REDIRECT),
+        (Trouble.BAD_PROXY, "", Cause.PROXY),
+        (Trouble.NO_TUNNEL, "403 Forbidden", Cause.PROXY),
+        (Trouble.NO_TUNNEL, "407 Proxy Authentication Required", Cause.PROXY_LOGIN),
+        (Trouble.CANNOT_WRITE, "No space left on device", Cause.NO_SPACE),
+        (Trouble.CANNOT_WRITE, "Disk quota exceeded", Cause.NO_SPACE),
+        (Trouble.CANNOT_WRITE, "Permission denied", Cause.NOT_WRITABLE),
+        (Trouble.CANNOT_WRITE, "Read-only file system", Cause.NOT_WRITABLE),
+        (Trouble.CANNOT_WRITE, "Input/output error", Cause.DISK),
+        (Trouble.CANNOT_WRITE, "File too large", Cause.TOO_LARGE),
+        (Trouble.CANNOT_WRITE, "", Cause.DISK),
+        (Trouble.USAGE, "", Cause.MACHINE),
+        (Trouble.KILLED, "SIGKILL", Cause.KILLED),
+        (Trouble.KILLED, "SIGXFSZ", Cause.TOO_LARGE),
+        (Trouble.OTHER, "", Cause.OTHER),
+    ],
 )
-VALUES = st.text(max_size=30) | st.integers(-(10**30), 10**30).map(str)
+def test_a_complaint_of_wget_tells_the_cause(trouble: Trouble, detail: str, cause: Cause) -> None:
+    """Where there is no answer, wget's own word is all there is."""
+    failure = classify(reply(exit_code=4, trouble=trouble, detail=detail), about())
+
+    assert failure.cause is cause
+    assert detail in failure.reason or cause is Cause.PROXY_LOGIN
 
 
-@QUICK
-@given(fields=st.lists(st.tuples(KEYS, VALUES), max_size=5), junk=st.text(max_size=30))
-def test_no_url_is_too_odd_to_look_for_its_expiry(fields: list[tuple[str, str]], junk: str) -> None:
-    """Junk never raises, and what is found can be compared with now."""
-    query = "&".join(f"{key}={value}" for key, value in fields)
+@pytest.mark.parametrize(
+    ("answer", "given", "cause"),
+    [
+        (reply(200, **ENDED), {}, Cause.CONNECTION),
+        (reply(204, **ENDED), {}, Cause.NO_FILE),
+        (reply(None, **ENDED), {}, Cause.NO_FILE),
+        (reply(302), {}, Cause.REDIRECT),
+        (reply(302, astray="ftp"), {}, Cause.REDIRECT),
+        (reply(200), {"ending": Ending.TIMED_OUT}, Cause.TIME_LIMIT),
+        (reply(200), {"ending": Ending.STALLED}, Cause.STALLED),
+        (reply(), {"ending": Ending.STALLED}, Cause.TIMED_OUT),
+        (
+            reply(),
+            {"ending": Ending.STALLED, "sight": replace(SEEN, link=Link.NONE)},
+            Cause.NAME_SERVICE,
+        ),
+        (
+            reply(200),
+            {"ending": Ending.STALLED, "sight": Sight(state=ProcessState.BLOCKED)},
+            Cause.DISK,
+        ),
+        (
+            reply(200),
+            {"ending": Ending.STALLED, "sight": Sight(state=ProcessState.STOPPED)},
+            Cause.KILLED,
+        ),
+        (reply(200), {"finding": Finding.RANGE_IGNORED}, Cause.NO_RANGES),
+        (reply(206), {"finding": Finding.CHANGED}, Cause.CHANGED),
+        (reply(416), {"finding": Finding.LONGER}, Cause.CHANGED),
+        (reply(200), {"finding": Finding.FOREIGN}, Cause.NO_FILE),
+    ],
+)
+def test_how_an_attempt_ended_tells_the_cause(
+    answer: Reply, given: dict[str, Any], cause: Cause
+) -> None:
+    """Stalls by what the process did, answers by what they carried."""
+    assert classify(answer, about(**given)).cause is cause
 
-    expiry = expires_at(Url(f"https://example.org/a?{query}{junk}"))
 
-    assert expiry is None or expiry.tzinfo is not None
+@pytest.mark.parametrize(
+    ("head", "cause", "words"),
+    [
+        (Head(status=416), Cause.NO_RANGES, "refuses to continue"),
+        (Head(status=200, remote=RemoteFile(size=7)), Cause.CHANGED, "another size"),
+        (Head(status=206, start=9), Cause.NO_RANGES, "does not tell which bytes"),
+        (
+            Head(status=206, start=5, remote=RemoteFile(size=99)),
+            Cause.NO_RANGES,
+            "other bytes of the file than were asked for",
+        ),
+        (
+            Head(status=206, start=9, remote=RemoteFile(size=99)),
+            Cause.CHANGED,
+            "are not those of the part",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_part_is_said_as_it_is(head: Head, cause: Cause, words: str) -> None:
+    """A server that does not continue files has not changed the file."""
+    answer = Reply(exit_code=-15, head=head, trouble=Trouble.KILLED)
 
+    failure = classify(answer, about(finding=Finding.DIFFERS, offset=9))
+
+    assert failure.cause is cause
+    assert words in failure.reason
+
+
+# ---------------------------------------------------------------- proxies
+
+PROXY = "proxy.example.org:3128"
+TLS = "https://example.org/a.tar"
+HTTP = "http://example.org/a.tar"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        (Trouble.REFUSED, "connection refused"),
+        (Trouble.DNS, "its name cannot be resolved"),
+        (Trouble.UNREACHABLE, "no way to it"),
+    ],
+)
+def test_a_proxy_that_cannot_be_reached_is_not_taken_for_the_server(
+    trouble: Trouble, words: str
+) -> None:
+    """With a proxy, wget asks nobody else: not even the name service for the server."""
+    failure = classify(reply(exit_code=4, trouble=trouble), about(proxy=PROXY))
+
+    assert (failure.kind, failure.cause) == (TRANSIENT, Cause.PROXY)
+    assert failure.reason == f"the proxy {PROXY} cannot be reached: {words}"
+
+
+def test_behind_a_redirect_nobody_knows_which_proxy_it_was() -> None:
+    """The target may be of the other scheme: then another proxy is asked, or none."""
+    failure = classify(reply(302, exit_code=4, trouble=Trouble.REFUSED), about(proxy=PROXY))
+
+    assert failure.cause is Cause.REFUSED
+    assert PROXY not in failure.reason
+
+
+@pytest.mark.parametrize("trouble", [Trouble.TIMED_OUT, Trouble.CLOSED, Trouble.NO_TLS])
+def test_a_connection_that_breaks_through_a_proxy_names_it_and_blames_nobody(
+    trouble: Trouble,
+) -> None:
+    """It may be the server behind it."""
+    failure = classify(reply(exit_code=4, trouble=trouble), about(proxy=PROXY))
+
+    assert failure.cause is not Cause.PROXY
+    assert failure.reason == f"{trouble}, through the proxy {PROXY}"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "cause", "words"),
+    [
+        ("403 Forbidden", PERMANENT, Cause.PROXY, "does not connect to the server: 403 Forbidden"),
+        ("502 Bad Gateway", TRANSIENT, Cause.PROXY, "does not connect to the server: 502 Bad"),
+        ("", TRANSIENT, Cause.PROXY, "does not connect to the server"),
+        ("407 Proxy Authentication Required", PERMANENT, Cause.PROXY_LOGIN, "wants a user name"),
+    ],
+)
+def test_a_proxy_that_opens_no_way_to_an_https_server_is_named(
+    status: str, kind: FailureClass, cause: Cause, words: str
+) -> None:
+    """A refusal is final, a gateway's trouble passes."""
+    answer = reply(exit_code=4, trouble=Trouble.NO_TUNNEL, detail=status)
+
+    failure = classify(answer, about(url=Url(TLS), proxy=PROXY))
+
+    assert (failure.kind, failure.cause) == (kind, cause)
+    assert failure.reason.startswith(f"the proxy {PROXY} {words}")
+
+
+def test_a_proxy_that_wants_a_login_is_named() -> None:
+    """407 is nobody else's."""
+    failure = classify(reply(407), about(url=Url(HTTP), proxy=PROXY))
+
+    assert (failure.kind, failure.cause) == (PERMANENT, Cause.PROXY_LOGIN)
+    assert failure.reason == f"HTTP 407: the proxy {PROXY} wants a user name and a password"
+
+
+@pytest.mark.parametrize(("url", "cause"), [(HTTP, Cause.PROXY), (TLS, Cause.FORBIDDEN)])
+def test_a_refusal_may_be_the_proxys_only_where_it_can_read_the_request(
+    url: str, cause: Cause
+) -> None:
+    """Over https, an answer that comes is the server's."""
+    failure = classify(reply(403), about(url=Url(url), proxy=PROXY))
+
+    assert failure.cause is cause
+    assert (PROXY in failure.reason) == (url == HTTP)
+
+
+def test_a_stall_before_the_proxy_is_the_proxys() -> None:
+    """It is the one that does not take the connection."""
+    connecting = replace(SEEN, link=Link.CONNECTING)
+
+    failure = classify(reply(), about(ending=Ending.STALLED, sight=connecting, proxy=PROXY))
+
+    assert failure.cause is Cause.PROXY
+    assert failure.reason == f"stalled: no connection to the proxy {PROXY} within 120 s"
+
+
+# ---------------------------------------------------------------- whatever comes
 
 REPLIES = st.builds(
     reply,

@@ -11,7 +11,7 @@ import pytest
 from support.doubles import FlagDouble
 
 from wgetpool import proof
-from wgetpool.model import Checks, Checksum, Entry, Url
+from wgetpool.model import Cause, Checks, Checksum, Entry, Url
 from wgetpool.proof import Digests, Trails
 
 DATA = os.urandom(3 * proof.BLOCK + 17)
@@ -132,11 +132,14 @@ def test_what_proved_a_file_is_named(path: Path) -> None:
 
 def test_a_wrong_size_and_a_wrong_checksum_are_complaints(path: Path) -> None:
     """And may have been an accident: fetching anew is worth it."""
-    for verdict in (
-        check(path, size=len(DATA) - 1),
-        check(path, checksums=(SUMS[0], Checksum("md5", "0" * 32))),
+    wrong = (SUMS[0], Checksum("md5", "0" * 32))
+    for cause, verdict in (
+        (Cause.SIZE, check(path, size=len(DATA) - 1)),
+        (Cause.SIZE, check(path, size=len(DATA) - 1, checksums=wrong)),
+        (Cause.CHECKSUM, check(path, checksums=wrong)),
     ):
         assert verdict.complaint is not None
+        assert verdict.cause is cause
         assert not verdict.final
         assert verdict.proof == ()
 
@@ -154,5 +157,6 @@ def test_a_broken_archive_with_a_right_checksum_is_so_at_its_source(
 
     assert verdict.complaint is not None
     assert verdict.complaint.startswith("the archive is broken")
+    assert verdict.cause is Cause.ARCHIVE
     assert verdict.final == bool(listed)
     assert check(path, checksums=sums).complaint is None

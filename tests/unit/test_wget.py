@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from wgetpool.errors import MachineError
 from wgetpool.model import Command, Head, RemoteFile, Trouble, Url
 from wgetpool.process import marked_environment
-from wgetpool.wget import ENVIRONMENT, command, find_wget, read_head, read_reply
+from wgetpool.wget import (
+    ENVIRONMENT,
+    command,
+    find_wget,
+    proxy_of,
+    read_head,
+    read_reply,
+    warnings_about,
+)
 
 LOGS = Path(__file__).parent / "wget_logs"
 MONDAY = "Mon, 01 Sep 2025 10:00:00 GMT"
@@ -226,6 +234,104 @@ def test_a_wget_of_the_working_folder_is_named_from_the_root(
     assert Path(found).is_absolute()
 
 
+# ---------------------------------------------------------------- its proxies
+
+
+@pytest.mark.parametrize(
+    ("url", "environ", "proxy"),
+    [
+        ("http://e.org/a", {}, None),
+        ("http://e.org/a", {"http_proxy": ""}, None),
+        ("http://e.org/a", {"http_proxy": "http://p:3128"}, "p:3128"),
+        ("http://e.org/a", {"http_proxy": "http://p:3128/"}, "p:3128"),
+        ("http://e.org/a", {"http_proxy": "p:3128"}, "p:3128"),
+        ("http://e.org/a", {"http_proxy": "http://[::1]:3128"}, "[::1]:3128"),
+        ("HTTP://e.org/a", {"http_proxy": "http://p"}, "p"),
+        ("https://e.org/a", {"http_proxy": "http://p:3128"}, None),
+        ("https://e.org/a", {"https_proxy": "http://p:3128"}, "p:3128"),
+        ("http://e.org/a", {"HTTP_PROXY": "http://p", "all_proxy": "http://p"}, None),
+        ("http://e.org/a", {"http_proxy": "p:1", "no_proxy": "e.org"}, None),
+        ("http://E.org:80/a", {"http_proxy": "p:1", "no_proxy": "x, .ORG"}, None),
+        ("http://cdn.e.org/a", {"http_proxy": "p:1", "no_proxy": "e.org"}, None),
+        ("http://cdn.e.org/a", {"http_proxy": "p:1", "no_proxy": ".e.org"}, None),
+        ("http://e.org/a", {"http_proxy": "p:1", "no_proxy": ".e.org"}, "p:1"),
+        ("http://e.org/a", {"http_proxy": "p:1", "no_proxy": " e.org"}, "p:1"),
+        ("http://the.org/a", {"http_proxy": "p:1", "no_proxy": "e.org"}, "p:1"),
+        ("http://127.0.0.1/a", {"http_proxy": "p:1", "no_proxy": "localhost"}, "p:1"),
+        ("http://127.0.0.1/a", {"http_proxy": "p:1", "no_proxy": "*"}, "p:1"),
+        ("http://127.0.0.1:8/a", {"http_proxy": "p:1", "no_proxy": "127.0.0.1:8"}, "p:1"),
+        ("http://e.org/a", {"http_proxy": "p:1", "NO_PROXY": "e.org"}, "p:1"),
+    ],
+)
+def test_the_proxy_of_a_url_is_the_one_that_wget_asks(
+    url: str, environ: dict[str, str], proxy: str | None
+) -> None:
+    """Each row was tried with the real one: names in small letters only, no_proxy by domains."""
+    assert proxy_of(Url(url), environ) == proxy
+
+
+@pytest.mark.parametrize(
+    "login", ["user:SECRET", "user:SEC@RET", "user:SEC#RET", "user:SEC/RET", "user:SEC?RET"]
+)
+def test_the_login_at_a_proxy_is_never_told(login: str) -> None:
+    """Also where the password has a letter that it may not have."""
+    named = {"http_proxy": f"http://{login}@p:3128"}
+
+    assert proxy_of(Url("http://e.org/a"), named) == "p:3128"
+
+
+def test_a_proxy_that_cannot_be_told_from_a_login_is_named_by_its_variable() -> None:
+    """Rather than to show a piece of a password."""
+    named = {"https_proxy": "http://user:SECRET"}
+
+    assert proxy_of(Url("https://e.org/a"), named) == "https_proxy"
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"HTTP_PROXY": "v"}, ['export http_proxy="$HTTP_PROXY"']),
+        ({"HTTPS_PROXY": "v", "http_proxy": "v"}, ['export https_proxy="$HTTPS_PROXY"']),
+        (
+            {"HTTP_PROXY": "v", "HTTPS_PROXY": "v", "ALL_PROXY": "v"},
+            ["HTTP_PROXY is set, but", "HTTPS_PROXY is set, but"],
+        ),
+        ({"HTTP_PROXY": "v", "http_proxy": ""}, ["HTTP_PROXY"]),
+        ({"ALL_PROXY": "v"}, ["ALL_PROXY is set, but wget reads http_proxy and https_proxy only"]),
+        ({"all_proxy": "v", "ALL_PROXY": "v"}, ["all_proxy"]),
+        ({"http_proxy": "v", "NO_PROXY": "v"}, ['export no_proxy="$NO_PROXY"']),
+        ({"https_proxy": "socks5h://v"}, ["https_proxy names a SOCKS proxy"]),
+        ({"http_proxy": "v", "https_proxy": "v", "HTTP_PROXY": "v", "all_proxy": "v"}, []),
+        ({"NO_PROXY": "v"}, []),
+        ({"http_proxy": "v", "NO_PROXY": "v", "no_proxy": "v"}, []),
+        ({"HTTP_PROXY": ""}, []),
+        ({}, []),
+    ],
+)
+def test_a_proxy_that_wget_does_not_read_is_warned_of(
+    environ: dict[str, str], words: list[str]
+) -> None:
+    """One sentence for each, with what to do; nothing where all is well."""
+    warnings = warnings_about(environ)
+
+    assert len(warnings) == len(words)
+    assert all(each in told for each, told in zip(words, warnings, strict=True))
+
+
+def test_a_warning_shows_no_value() -> None:
+    """It may hold a password."""
+    names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy", "NO_PROXY", "https_proxy")
+
+    warnings = [
+        told
+        for name in names
+        for told in warnings_about({name: "socks5://u:SECRET@p", "http_proxy": "SECRET"})
+    ]
+
+    assert warnings
+    assert "SECRET" not in "".join(warnings)
+
+
 # ---------------------------------------------------------------- what it said
 
 VALIDATORS: dict[str, Any] = {"etag": '"v1"', "last_modified": MONDAY}
@@ -366,6 +472,9 @@ def test_a_status_line_is_read_as_servers_write_it(line: str, status: int, reaso
     assert told == Head(status=status, reason=reason)
 
 
+UNSIGNED = "nobody known has signed it"
+
+
 @pytest.mark.parametrize(
     ("name", "exit_code", "trouble", "detail"),
     [
@@ -385,10 +494,21 @@ def test_a_status_line_is_read_as_servers_write_it(line: str, status: int, reaso
         ("reset", 4, Trouble.CLOSED, ""),
         ("chunked_cut", 4, Trouble.CLOSED, ""),
         ("http_to_a_tls_port", 4, Trouble.CLOSED, ""),
-        ("tls_to_a_plain_port", 4, Trouble.CLOSED, ""),
+        ("tls_to_a_plain_port", 4, Trouble.NO_TLS, ""),
         ("redirect_loop", 8, Trouble.REDIRECTS, ""),
-        ("untrusted_certificate", 5, Trouble.TLS, ""),
-        ("redirect_to_untrusted", 5, Trouble.TLS, ""),
+        ("untrusted_certificate", 5, Trouble.UNTRUSTED, UNSIGNED),
+        ("redirect_to_untrusted", 5, Trouble.UNTRUSTED, UNSIGNED),
+        ("certificate_expired", 5, Trouble.DATE, "it has expired"),
+        ("certificate_to_come", 5, Trouble.DATE, "its time is yet to come"),
+        ("certificate_of_another_host", 5, Trouble.HOST_NAME, ""),
+        (
+            "certificate_expired_and_untrusted",
+            5,
+            Trouble.UNTRUSTED,
+            f"{UNSIGNED}, it has expired",
+        ),
+        ("tunnel_refused", 4, Trouble.NO_TUNNEL, "403 Forbidden"),
+        ("proxy_unsupported", 8, Trouble.BAD_PROXY, ""),
         ("status_401", 6, Trouble.AUTHENTICATION, ""),
         ("status_404", 8, Trouble.OTHER, ""),
         ("bad_option", 2, Trouble.USAGE, ""),
@@ -404,6 +524,43 @@ def test_a_complaint_is_understood(
     reply = read_reply(log(name), exit_code)
 
     assert (reply.exit_code, reply.trouble, reply.detail) == (exit_code, trouble, detail)
+
+
+@pytest.mark.parametrize(
+    ("lines", "trouble", "detail"),
+    [
+        ("  Self-signed certificate encountered.", Trouble.UNTRUSTED, UNSIGNED),
+        ("  Unable to locally verify the issuer's authority.", Trouble.UNTRUSTED, UNSIGNED),
+        ("  Issued certificate has expired.", Trouble.DATE, "it has expired"),
+        ("  Issued certificate not yet valid.", Trouble.DATE, "its time is yet to come"),
+        (
+            "ERROR: no certificate subject alternative name matches\n\trequested host name 'x'.",
+            Trouble.HOST_NAME,
+            "",
+        ),
+        ("  certificate revoked", Trouble.UNTRUSTED, "it is revoked"),
+        ("ERROR: something new", Trouble.UNTRUSTED, ""),
+    ],
+)
+def test_a_wget_with_openssl_is_understood_as_well(
+    lines: str, trouble: Trouble, detail: str
+) -> None:
+    """Its words are others: those of its source. What is not known is no reason to say nothing."""
+    text = f"ERROR: cannot verify x's certificate, issued by 'CN=x':\n{lines}\n"
+
+    reply = read_reply(text.encode(), 5)
+
+    assert (reply.trouble, reply.detail) == (trouble, detail)
+
+
+@pytest.mark.parametrize("words", ["?", "SECRET words", "", "Forbidden SECRET"])
+def test_words_of_a_proxy_that_are_not_known_stay_in_the_log(words: str) -> None:
+    """What it says is the proxy's own: only the words that belong to a status are passed on."""
+    text = f"Proxy tunneling failed: {words}Unable to establish SSL connection.\n"
+
+    reply = read_reply(text.encode(), 4)
+
+    assert (reply.trouble, reply.detail) == (Trouble.NO_TUNNEL, "")
 
 
 def test_a_part_on_a_read_only_disk_cannot_be_written() -> None:

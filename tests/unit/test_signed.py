@@ -1,0 +1,150 @@
+"""Signed URLs of all vendors: when they expire, and whether they are cut."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wgetpool.model import Url
+from wgetpool.signed import expires_at, looks_cut
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+QUICK = settings(max_examples=50, deadline=None)
+
+# ---------------------------------------------------------------- when they expire
+
+
+@pytest.mark.parametrize(
+    ("query", "expiry"),
+    [
+        ("oh=00_AfA&oe=65A1B2C3&_nc_sid=0", datetime.fromtimestamp(0x65A1B2C3, UTC)),
+        ("_nc_gid&oh=00_AfA&oe=65a1b2c3", datetime.fromtimestamp(0x65A1B2C3, UTC)),
+        ("oe=65A1B2C3", None),
+        (
+            "X-Amz-Date=20260301T120000Z&X-Amz-Expires=3600&X-Amz-Signature=ab",
+            NOW + timedelta(hours=1),
+        ),
+        ("x-amz-date=20260301T120000Z&x-amz-expires=60", NOW + timedelta(minutes=1)),
+        ("X-Goog-Date=20260301T120000Z&X-Goog-Expires=60", NOW + timedelta(minutes=1)),
+        ("X-Amz-Expires=60", None),
+        ("X-Amz-Date=yesterday&X-Amz-Expires=60", None),
+        ("X-Amz-Date=20260301T120000Z&X-Amz-Expires=" + "9" * 30, None),
+        (
+            "AWSAccessKeyId=A&Expires=1772366400&Signature=s",
+            datetime.fromtimestamp(1772366400, UTC),
+        ),
+        ("Expires=1772366400&Key-Pair-Id=K", datetime.fromtimestamp(1772366400, UTC)),
+        ("Expires=3600", None),
+        ("expires=never", None),
+        ("sv=1&se=2026-03-01T12%3A00%3A00Z&sig=s", NOW),
+        ("se=2026-03-01&sig=s", datetime(2026, 3, 1, tzinfo=UTC)),
+        ("se=2026-03-01T12:00:00Z", None),
+        ("oh=1&oe=" + "F" * 40, None),
+        ("oh=1&oe=zz", None),
+        ("", None),
+    ],
+)
+def test_a_signed_url_tells_its_expiry(query: str, expiry: datetime | None) -> None:
+    """Meta, S3, Google, CloudFront and Azure are read; what is none of them never expires."""
+    assert expires_at(Url(f"https://cdn.example.org/a.tar?{query}")) == expiry
+
+
+KEYS = st.sampled_from(
+    [
+        "oe",
+        "oh",
+        "se",
+        "sig",
+        "Expires",
+        "X-Amz-Date",
+        "X-Amz-Expires",
+        "X-Goog-Date",
+        "X-Goog-Expires",
+    ]
+)
+VALUES = st.text(max_size=30) | st.integers(-(10**30), 10**30).map(str)
+
+
+@QUICK
+@given(fields=st.lists(st.tuples(KEYS, VALUES), max_size=5), junk=st.text(max_size=30))
+def test_no_url_is_too_odd_to_look_for_its_expiry(fields: list[tuple[str, str]], junk: str) -> None:
+    """Junk never raises, and what is found can be compared with now."""
+    query = "&".join(f"{key}={value}" for key, value in fields)
+
+    expiry = expires_at(Url(f"https://example.org/a?{query}{junk}"))
+
+    assert expiry is None or expiry.tzinfo is not None
+
+
+# ---------------------------------------------------------------- whether they are cut
+
+CDN = "https://cdn.example.org/a.tar?"
+AZURE = "https://x.blob.core.windows.net/c/a.tar?"
+META = "_nc_gid&_nc_oc=Ad&ccb=10-5&oh=00_AfA&oe=65A1B2C3&_nc_sid=0"
+S3 = (
+    "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=A%2F20260301&X-Amz-Date=20260301T120000Z"
+    "&X-Amz-Expires=3600&X-Amz-SignedHeaders=host&X-Amz-Signature=ab"
+)
+WHOLE = {
+    "Meta": CDN + META,
+    "S3": CDN + S3,
+    "S3 with a name": f"{CDN}response-content-disposition=attachment&{S3}",
+    "S3 of old": CDN + "AWSAccessKeyId=A&Expires=1772366400&Signature=s%3D",
+    "Google": CDN + S3.replace("Amz", "Goog"),
+    "Google of old": CDN + "GoogleAccessId=a%40b&Expires=1772366400&Signature=s",
+    "CloudFront": CDN + "Expires=1772366400&Signature=s&Key-Pair-Id=K",
+    "CloudFront with a policy": CDN + "Policy=eyJTdGF0&Signature=s&Key-Pair-Id=K",
+    "Azure": AZURE + "sp=r&st=2026-03-01&se=2026-03-02&sv=2022-11-02&sr=b&sig=s",
+    "OSS": CDN + "OSSAccessKeyId=A&Expires=1772366400&Signature=s",
+    "OSS of now": CDN + "x-oss-signature-version=OSS4&x-oss-date=1&x-oss-signature=s",
+}
+
+
+@pytest.mark.parametrize("url", WHOLE.values(), ids=WHOLE)
+def test_a_signed_link_that_is_cut_at_an_ampersand_is_told_from_a_whole_one(url: str) -> None:
+    """Cut at the first one, as a shell does; the whole one is never blamed."""
+    cut = url.partition("&")[0]
+
+    assert not looks_cut(Url(url))
+    assert looks_cut(Url(cut))
+
+
+@pytest.mark.parametrize("vendor", ["Meta", "S3", "Google", "S3 with a name"])
+def test_one_that_is_cut_further_on_is_told_as_well(vendor: str) -> None:
+    """At whichever `&` before the last part of its signature: a line that was copied in part."""
+    words = WHOLE[vendor].split("&")
+    last = 4 if vendor == "Meta" else len(words) - 1  # the place of oe, of the signature
+
+    cuts = ["&".join(words[:end]) for end in range(1, last + 1)]
+
+    assert [cut for cut in cuts if not looks_cut(Url(cut))] == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.org/a.tar",
+        "https://example.org/a.tar?",
+        CDN + "download=1",
+        CDN + "token=abc",
+        CDN + "sig=abc",
+        CDN + "signature=abc",
+        CDN + "sv=1",  # Azure's word, but not there
+        CDN + "oe=utf-8",
+        CDN + "expires=never",
+        CDN + "policy=public",
+        CDN + "expires=1772366400&token=abc",  # another scheme
+        CDN + "md5=abc&expires=1772366400",
+        CDN + "x-amz-request-payer=requester",
+        CDN + "__token__=exp=1772366400~hmac=ab",
+        "https://x.blob.core.windows.net/c/a.tar?snapshot=2026-03-01",
+        "https://example.org/a#X-Amz-Date=1",
+        "https://example.org/X-Amz-Date",
+    ],
+)
+def test_a_link_that_is_not_known_to_be_signed_is_never_called_cut(url: str) -> None:
+    """A false claim sends people the wrong way."""
+    assert not looks_cut(Url(url))
