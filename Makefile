@@ -3,7 +3,7 @@
 LINKS =
 OUT =
 N = 50
-WORKERS = 4
+WORKERS = $(or $(WGETPOOL_WORKERS),4)
 START =
 SELECT = sa_[0-9]*.tar
 WGETPOOL_ARGS =
@@ -15,7 +15,7 @@ PYTEST_ARGS = -n auto --maxprocesses 8
 
 # Words of the user reach the shell through the environment: no blank, quote or $ is read by make.
 override LINKS := $(value LINKS)
-override OUT := $(value OUT)
+override OUT := $(or $(value OUT),$(value WGETPOOL_OUTPUT))
 override SELECT := $(value SELECT)
 export LINKS OUT N WORKERS START SELECT
 
@@ -32,12 +32,14 @@ USE_SAMPLE = [ -n "$$LINKS" ] || { \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help subset quick all-tars resume status verify install format lint types check-format check test \
+.PHONY: help subset quick all-tars resume status stop verify install format lint types check-format check test \
 	test-unit build clean has-links has-out has-start need-venv need-run need-dev need-test
 
 help: ## List the targets
 	@echo 'make TARGET [LINKS=segment_anything_links.txt] [OUT=FOLDER] [N=50] [WORKERS=4] [START=500]'
 	@echo '     [SELECT=PATTERN] [WGETPOOL_ARGS="more options of wgetpool get"]'
+	@echo 'From the environment: WGETPOOL_OUTPUT for OUT, WGETPOOL_WORKERS for WORKERS, and options that a'
+	@echo 'target does not set itself, such as WGETPOOL_TRIES=10 (see wgetpool get --help).'
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | while IFS='	' read -r name text; do \
 	  printf '  %-13s %s\n' "$$name" "$$text"; done
 
@@ -59,6 +61,9 @@ resume: has-links has-out has-start need-run ## Fetch every tar from number STAR
 
 status: need-venv ## Tell how far OUT is
 	@OUT=$${OUT:-$(SAMPLE_OUT)}; $(WGETPOOL) status "$$OUT" $(WGETPOOL_ARGS) || [ $$? -eq 1 ]
+
+stop: need-venv ## End what works on OUT, in order; the parts stay
+	@OUT=$${OUT:-$(SAMPLE_OUT)}; exec $(WGETPOOL) stop "$$OUT"
 
 verify: need-venv ## Read what is in OUT again, and tell what has changed
 	@OUT=$${OUT:-$(SAMPLE_OUT)}; exec $(WGETPOOL) verify "$$OUT" $(WGETPOOL_ARGS)

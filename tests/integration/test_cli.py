@@ -450,7 +450,7 @@ def path_without_wget(box: Sandbox) -> Path:
         found = shutil.which(tool)
         assert found
         (folder / tool).symlink_to(found)
-    box.env["PATH"] = str(folder)
+    box.env |= {"PATH": str(folder), "WGETPOOL_WGET": ""}
     return folder
 
 
@@ -547,7 +547,7 @@ def test_a_dry_run_changes_nothing_in_a_dir(box: Sandbox, server: FaultServer) -
         (["--help"], ["get", "list", "status"]),
         (["get", "--help"], ["--output", "--tries", "--select", "--json", "--dry-run", "--wget"]),
         (["list", "--help"], ["--select", "--shard"]),
-        (["status", "--help"], ["--json", "--names"]),
+        (["status", "-h"], ["--json", "--names", "NAME"]),
         (["--version"], ["wgetpool 0"]),
     ],
     ids=["all", "get", "list", "status", "version"],

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -25,17 +27,20 @@ def fake_bin(tmp_path: Path) -> Path:
     return folder
 
 
-def make(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def make(
+    folder: Path, *words: str, env: Mapping[str, str] | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run a target in another folder than the checkout, without its set-up."""
     for name in ("Makefile", "scripts"):
         if not (folder / name).exists():
             (folder / name).symlink_to(ROOT / name)
-    outside = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+    inherited = os.environ.items()
+    outside = {name: value for name, value in inherited if not re.search("MAKE|WGETPOOL", name)}
     settings = [f"{name}={value}" for name, value in variables.items()]
     return subprocess.run(
         ["make", "--silent", *words, "SETUP=:", *settings],
         cwd=folder,
-        env=outside | {"LC_ALL": "C"},
+        env={**outside, "LC_ALL": "C", **(env or {})},
         capture_output=True,
         text=True,
         timeout=60,
@@ -54,6 +59,7 @@ def test_help_is_the_default_and_lists_every_target(tmp_path: Path) -> None:
             "all-tars",
             "resume",
             "status",
+            "stop",
             "verify",
             "install",
             "format",
@@ -100,6 +106,29 @@ def test_verify_reads_a_folder_again(tmp_path: Path, fake_bin: Path) -> None:
     run = make(tmp_path, "verify", "BIN=bin", "OUT=a 'b'", "WGETPOOL_ARGS=--fix")
 
     assert run.stdout.splitlines() == ["verify", "a 'b'", "--fix"]
+
+
+def test_stop_ends_what_works_on_a_folder(tmp_path: Path, fake_bin: Path) -> None:
+    """The one that is named."""
+    (tmp_path / "bin").symlink_to(fake_bin)
+
+    run = make(tmp_path, "stop", "BIN=bin", "OUT=a 'b'")
+
+    assert run.stdout.splitlines() == ["stop", "a 'b'"]
+
+
+def test_a_job_script_says_once_where_to_and_how_many(tmp_path: Path, fake_bin: Path) -> None:
+    """The variables of wgetpool's own options; what is typed counts more."""
+    (tmp_path / "bin").symlink_to(fake_bin)
+    env = {"WGETPOOL_OUTPUT": "an 'out' $dir", "WGETPOOL_WORKERS": "7"}
+
+    plain = make(tmp_path, "subset", "BIN=bin", "LINKS=l", env=env)
+    typed = make(tmp_path, "subset", "BIN=bin", "LINKS=l", "OUT=o", "WORKERS=2", env=env)
+
+    assert plain.stdout.splitlines()[1:4] == ["l", "-o", "an 'out' $dir"]
+    assert plain.stdout.splitlines()[-4:] == ["-j", "7", "--end", "50"]
+    assert typed.stdout.splitlines()[2:4] == ["-o", "o"]
+    assert typed.stdout.splitlines()[-4:-2] == ["-j", "2"]
 
 
 @pytest.mark.parametrize(
