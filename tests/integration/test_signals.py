@@ -7,7 +7,6 @@ from __future__ import annotations
 import fcntl
 import functools
 import gzip
-import json
 import mmap
 import os
 import random
@@ -30,6 +29,7 @@ from support import runner, unruly
 from support.faultserver import FaultServer, Reply, file, status
 from support.mounts import needs_tools
 from support.runner import PROGRAM, UNMEASURED, Sandbox, random_bytes
+from support.schema import checked
 from support.terminal import Terminal
 
 pytest_plugins = ["support.fixtures"]
@@ -407,8 +407,7 @@ def test_ctrl_z_is_a_pause_and_no_stall(box: Sandbox, server: FaultServer, shell
         gate.set()
         wait_until(lambda: "code=0" in terminal.text, what="the end of fg")
 
-    told = [json.loads(line) for line in events.read_text().splitlines()]
-    kinds = [event["event"] for event in told]
+    kinds = [event["event"] for event in checked(events.read_text())]
     assert kinds.index("paused") < kinds.index("resumed") < kinds.index("file_done"), kinds
     assert "attempt_failed" not in kinds
     assert len(route.requests) == 1

@@ -22,6 +22,8 @@ from typing import Any, Self, TypeAlias
 
 import psutil
 
+from support.schema import checked
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = (sys.executable, "-m", "wgetpool")
 # Without coverage: it swallows a Ctrl-C while it loads, and writes where another user may not.
@@ -152,7 +154,9 @@ class Run:
         return self.process.poll() is None
 
     def finish(self, timeout: float = 30, expect: int | None = 0) -> Result:
-        """Waits for the end; fails when it comes late, with another code, or with a traceback."""
+        """Waits for the end; fails when it comes late, with another code, with a traceback, or with
+        JSON that is not as the schema says.
+        """
         try:
             code: int | None = self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -162,6 +166,8 @@ class Run:
         assert code is not None, f"not ended within {timeout} s\n{result.story}"
         assert "Traceback" not in result.stderr + result.stdout, result.story
         assert expect in (None, code), f"exit code {code} instead of {expect}\n{result.story}"
+        if "--json" in self.args:
+            checked(result.stdout)
         return result
 
 
@@ -201,7 +207,7 @@ class Sandbox:
         return self.world / self.dir.relative_to("/")
 
     def environment(self) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if k.lower() not in PROXIES}
+        kept = {k: v for k, v in os.environ.items() if not _is_setting(k)}
         ours = {"HOME": str(self.home), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
         return {**kept, **ours, **_python_path(), **self.env}
 
@@ -342,6 +348,14 @@ class Sandbox:
         assert result.code in (0, 1), result.story
         state: Event = json.loads(result.stdout)
         return state
+
+
+def _is_setting(variable: str) -> bool:
+    """Whether it would change what the program does: proxies, and the user's own defaults but
+    WGETPOOL_WGET, which says with which wget all is tested.
+    """
+    ours = variable.startswith("WGETPOOL_") and variable != "WGETPOOL_WGET"
+    return ours or variable.lower() in PROXIES
 
 
 def _python_path() -> dict[str, str]:

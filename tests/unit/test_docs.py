@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 import typer.main
+from support.schema import DEFINITIONS, complaint, kind_of
 
-from wgetpool import cli, events, model, status
+from wgetpool import cli, events, model
 from wgetpool.errors import ExitCode
 from wgetpool.sources import Selection, choose
 
@@ -68,7 +69,13 @@ def rows_of(page: str, heading: str) -> list[list[str]]:
 
 def examples() -> list[dict[str, Any]]:
     """The JSON objects of docs/json.md."""
-    return [json.loads(text) for text in re.findall(r"```json\n(.*)\n```", DOCS["json.md"])]
+    return [json.loads(text) for text in blocks_of("json")]
+
+
+def blocks_of(language: str) -> list[str]:
+    """The blocks of docs/json.md in this language."""
+    found: list[str] = re.findall(rf"(?ms)^```{language}\n(.*?)^```$", DOCS["json.md"])
+    return found
 
 
 # ---------------------------------------------------------------- the command line
@@ -130,16 +137,39 @@ def test_no_event_is_explained_that_is_not_there() -> None:
     assert sorted(explained) == sorted(kind.event for kind in EVENTS)
 
 
-def test_the_status_object_is_explained_with_an_example() -> None:
-    """Its counts, and what it says of a file."""
-    section = DOCS["json.md"].partition("\n## `wgetpool status")[2]
-    (example,) = [one for one in examples() if "files" in one and "event" not in one]
-    expected = {*status.STATES, "bytes", "running", "runs", "orphans", "files"}
+@pytest.mark.parametrize("example", examples(), ids=kind_of)
+def test_each_example_is_as_the_schema_says(example: dict[str, Any]) -> None:
+    """Events and objects."""
+    assert complaint(example) is None
 
-    assert set(example) == expected
-    assert all(set(file) == keys_of(status.FileStatus) for file in example["files"])
-    named = expected | keys_of(status.FileStatus)
-    assert [key for key in named if f"`{key}`" not in section] == []
+
+@pytest.mark.parametrize(
+    ("heading", "definitions"),
+    [
+        ("## `wgetpool status DIR --json`", ["status", "live_run", "orphan", "file"]),
+        ("### With names", ["story_attempt"]),
+        ("## `wgetpool verify DIR --json`", ["verify", "verified_file"]),
+        ("## `wgetpool get ... --dry-run --json`", ["plan"]),
+    ],
+)
+def test_each_object_is_explained_with_an_example(heading: str, definitions: list[str]) -> None:
+    """Each field is named in its section; those that come with names in theirs."""
+    section = DOCS["json.md"].partition(f"\n{heading}\n")[2].partition("\n##")[0]
+    keys = {key for name in definitions for key in DEFINITIONS[name]["required"]}
+    if "story_attempt" in definitions:
+        keys |= set(DEFINITIONS["file"]["dependentRequired"])
+
+    assert "```json" in section
+    assert [key for key in sorted(keys) if f"`{key}`" not in section] == []
+
+
+def test_the_reader_on_the_page_is_the_script() -> None:
+    """And has at most 20 lines of code."""
+    (shown,) = blocks_of("python")
+    code = [line for line in shown.splitlines() if re.match(r"\s*[^\s#\"]", line)]
+
+    assert shown == (ROOT / "scripts" / "follow.py").read_text()
+    assert len(code) <= 20
 
 
 def test_each_failure_class_is_explained() -> None:
