@@ -13,7 +13,7 @@ from wgetpool.words import count
 
 # Descriptors: of the program itself (ledger, locks, what it loads), of a worker with its wget, and
 # one of each file that waits to be published.
-OF_PROGRAM, OF_WORKER = 17, 8
+OF_PROGRAM, OF_WORKER = 18, 8
 CROWD, LEAST_CROWD = 128, 4
 
 

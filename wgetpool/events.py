@@ -209,10 +209,10 @@ class Progress(Event):
     """How far the whole run is.
 
     `bytes` counts the sizes of the finished files and the parts of the running and waiting ones;
-    `received` is what came over the line in this run; `size` sums the sizes of all files, those not
-    known yet counted as the mean of the known ones: None while none is known. `rate` is bytes a
-    second, smoothed, `left` seconds: None while they are not known. `waiting` holds the soonest few
-    of `waiting_count`; `elsewhere` files are another run's.
+    `received` is what came over the line in this run; `size` sums the sizes of all files but failed
+    ones, those not known yet counted as the mean of the known ones: None while none is known.
+    `rate` is bytes a second, smoothed, `left` seconds: None while they are not known. `waiting`
+    holds the soonest few of `waiting_count`; `elsewhere` files are another run's.
     """
 
     event: ClassVar[str] = "progress"

@@ -45,7 +45,7 @@ CREATE TABLE attempts (
     seconds REAL NOT NULL,
     bytes INTEGER NOT NULL,    -- in the part, at its end
     received INTEGER NOT NULL,
-    ending TEXT NOT NULL,      -- done, adopted, failed, stopped, lost
+    ending TEXT NOT NULL,      -- done, adopted, failed, stopped
     status INTEGER,            -- of the last HTTP answer
     reason TEXT,
     class TEXT,
@@ -169,13 +169,9 @@ class Ledger:
                 self._db.executemany(put, [asdict(row) for row in rows if isinstance(row, kind)])
 
     def last_samples(self, since: str) -> list[Sample]:
-        """Those of the last run that has any which are not older, in their order."""
-        last = "SELECT run FROM samples WHERE at >= ? ORDER BY id DESC LIMIT 1"
-        query = f"SELECT {OF_SAMPLE} FROM samples WHERE run = ({last}) ORDER BY id"  # noqa: S608
-        return [
-            Sample(**dict(zip(SAMPLE_FIELDS, row, strict=True)))
-            for row in self._db.execute(query, (since,))
-        ]
+        """Those of the last run that has any, in their order; none where the last is older."""
+        samples = _last_samples(self._db)
+        return samples if samples and samples[-1].at >= since else []
 
     def expect(self, wanted: Iterable[tuple[str, int | None]]) -> None:
         """Notes names, with their sizes where they are told, that are not in the ledger yet."""
@@ -242,6 +238,20 @@ def read_all(path: Path) -> Iterator[FileRecord]:
     return iter([_record(row) for row in rows])
 
 
+def read_names(path: Path, prefix: str, limit: int) -> list[str]:
+    """The first names that begin so."""
+    with _open_to_read(path) as (db, version):
+        query = "SELECT name FROM files WHERE name >= ? ORDER BY name LIMIT ?"
+        rows = db.execute(query, (prefix, limit)).fetchall() if version else []
+    return [name for (name,) in rows if name.startswith(prefix)]
+
+
+def read_samples(path: Path, run: str | None = None) -> list[Sample]:
+    """Those of a run, or of the last one that has any, in their order."""
+    with _open_to_read(path) as (db, version):
+        return _last_samples(db, run) if version >= 3 else []
+
+
 def read_attempts(path: Path, name: str) -> list[tuple[int, AttemptRecord]]:
     """The attempts at one file, the oldest first, each with its number. The oldest of many are not
     kept.
@@ -265,6 +275,13 @@ def _open_to_read(path: Path) -> Iterator[tuple[sqlite3.Connection, int]]:
         yield db, version
     finally:
         db.close()
+
+
+def _last_samples(db: sqlite3.Connection, run: str | None = None) -> list[Sample]:
+    last = "SELECT run FROM samples ORDER BY id DESC LIMIT 1"
+    query = f"SELECT {OF_SAMPLE} FROM samples WHERE run = coalesce(?, ({last})) ORDER BY id"  # noqa: S608
+    rows = db.execute(query, (run,))
+    return [Sample(**dict(zip(SAMPLE_FIELDS, row, strict=True))) for row in rows]
 
 
 def _row(record: FileRecord) -> tuple[object, ...]:

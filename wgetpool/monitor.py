@@ -1,16 +1,17 @@
 """Looks how far a run is, and tells who wants to know: its listener, onlookers, the ledger.
 
-The main thread decides when; the sampler's thread looks into DIR and writes there.
+The main thread decides when; the sampler's thread looks into DIR.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 
-from wgetpool import live
 from wgetpool.errands import Errands
 from wgetpool.events import Event
+from wgetpool.live import Billboard, Look
 from wgetpool.model import Clock, Sample
 from wgetpool.pace import Pacer
 from wgetpool.part import peek
@@ -52,6 +53,8 @@ class Monitor:
         self._tell_at = now + (interval or 0.0)
         self._sample_at = now + SAMPLE_INTERVAL
         self._is_looking = False
+        self._billboard = Billboard()
+        self._received = 0  # as the last look has seen it
 
     def expect_rate(self, rate: float | None) -> None:
         """What an earlier run made, in bytes a second."""
@@ -78,17 +81,14 @@ class Monitor:
         if self._interval is not None and now >= self._tell_at:
             self._tell_at = now + self._interval
             self._emit(progress)
-        if now >= self._sample_at:
+        # Only while bytes come: then the disk answers, and the ledger's keeper does not hang on it.
+        if now >= self._sample_at and progress.received > self._received:
             self._sample_at = now + max(SAMPLE_INTERVAL, progress.seconds / SAMPLES_A_RUN)
             self._keep(sample_of(progress, run=self._run, at=at))
-        look = live.Look(run=self._run, at=at, progress=progress)
-        self._errands.send(self._sampler, self._on_written, self._write, look)
-
-    def _write(self, look: live.Look) -> None:
-        try:
-            live.write(self._store, look)
-        except OSError:
-            return  # a disk that is full or gone is told of by those who need it
-
-    def _on_written(self, _: None) -> None:
+        self._received = progress.received
+        with suppress(OSError):  # no descriptor, no memory: others will complain
+            self._billboard.show(Look(at=at, progress=progress))
         self._is_looking = False
+
+    def close(self) -> None:
+        self._billboard.close()

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from wgetpool import __version__, live, orphans, process, proof, wget
+from wgetpool import __version__, orphans, process, proof, wget
 from wgetpool.attempt import fetch
 from wgetpool.crew import Crew, recruit
 from wgetpool.errands import Errands
@@ -83,7 +83,7 @@ class Pool:
         if self._crew.size < wanted:
             settings = replace(settings, workers=self._crew.size)
         self._settings = settings
-        self._complaints = list(self._crew.complaints)
+        self._complaints = [*self._crew.complaints, *wget.warnings_about(os.environ)]
         self._clock: Clock = clock or process.SystemClock()
         self._errands = Errands(inbox)
         self._reporter, self._entries = reporter, entries
@@ -122,6 +122,7 @@ class Pool:
         self._signals: list[int] = []
         self._give_up_at: float | None = None
         self._telling_since: float | None = None
+        self._hangs = False  # a wget is stuck in state D
         self._finished = self._is_ending = self._pause_wanted = False
         self.muted = False
         self.abandoned = False  # threads are left behind that hang, or that nobody waits for
@@ -177,7 +178,7 @@ class Pool:
     def _hand_out(self) -> None:
         """Gives work to whoever is free."""
         scheduler = self._scheduler
-        self._children.stuck()  # those that have ended since are reaped
+        self._hangs = self._children.stuck() > 0  # those that have ended since are reaped
         if self._publisher is not None:
             # A slow disk holds up fetching.
             while self._has_room and (order := scheduler.next_order()):
@@ -197,7 +198,9 @@ class Pool:
         """Blocks until something arrives or is due, then takes it."""
         now = self._clock.now()
         dues = [self._scheduler.due_in(room=self._has_room)]
-        if not self._keeping:
+        if self._hangs:
+            dues.append(1.0)
+        elif not self._keeping:
             dues.append(self._outbox.due_in())
         if self._publisher is not None:
             dues.append(self._monitor.due_in())
@@ -250,7 +253,6 @@ class Pool:
             skip_gone=self._settings.skip_gone,
         )
         publisher.expect(self._entries)
-        publisher.bury(live.left_behind(self._store))
         return lock, publisher, left
 
     def _on_open(self, opened: tuple[RunLock, Publisher, Cleared]) -> None:
@@ -281,7 +283,6 @@ class Pool:
             self._publisher.close()
         for claim in self._claims:
             os.close(claim)
-        live.forget(self._store, self._run)
         if self._lock is not None:
             self._lock.release()
 
@@ -324,6 +325,8 @@ class Pool:
         """Publishes a group that has waited long enough, or when nothing else is going on."""
         due_in = self._outbox.due_in()
         if self._keeping or due_in is None or self._publisher is None:
+            return
+        if self._hangs:  # the disk does not answer, and would keep the keeper, too
             return
         if due_in > 0 and self._scheduler.running:
             return
@@ -407,6 +410,7 @@ class Pool:
         not answer must not keep us. What such threads leave is what a crash leaves.
         """
         self._errands.drop()
+        self._monitor.close()
         self._stop.set()
         self._crew.workers.shutdown(wait=False, cancel_futures=True)
         self.abandoned = True

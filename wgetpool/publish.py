@@ -20,11 +20,9 @@ from enum import Enum, auto
 from wgetpool.errors import MachineError
 from wgetpool.failures import read_http_date
 from wgetpool.ledger import LedgerError, open_ledger, read_all
-from wgetpool.live import Look, forget
 from wgetpool.model import Clock, Entry, FailureClass, FileRecord, Row, WholePart
 from wgetpool.pace import rate_at_end
 from wgetpool.part import peek, publish
-from wgetpool.records import lost_row
 from wgetpool.store import Store
 
 REMEMBERED = timedelta(days=1)  # for so long the rate of an earlier run tells something
@@ -89,16 +87,6 @@ class Publisher:
         except OSError as error:
             raise MachineError(f"{error.filename} cannot be read: {error.strerror}.") from error
         return surveyed
-
-    def bury(self, looks: Iterable[Look]) -> None:
-        """Writes down what runs that were killed had under way, and forgets it elsewhere."""
-        for look in looks:
-            files = look.progress.running
-            try:
-                self._ledger.record(lost_row(file, run=look.run, at=look.at) for file in files)
-            except LedgerError as error:
-                raise _unusable(self._store, error) from error
-            forget(self._store, look.run)
 
     def publish(self, batch: Sequence[WholePart], rows: Iterable[Row]) -> dict[str, OSError | None]:
         """Publishes the batch. `rows` has the records of its files, and what else is to be written

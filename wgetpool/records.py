@@ -12,7 +12,6 @@ from wgetpool.events import (
     Event,
     FileFailed,
     Progress,
-    Running,
 )
 from wgetpool.model import AttemptRecord, FileRecord, Row, Sample, WholePart
 
@@ -67,20 +66,6 @@ def _attempt(
         bytes=event.bytes,
         received=event.received,
         ending=ending,
-    )
-
-
-def lost_row(file: Running, *, run: str, at: datetime) -> AttemptRecord:
-    """An attempt whose run was killed, as it was last seen."""
-    return AttemptRecord(
-        name=file.name,
-        run=run,
-        attempt=file.attempt,
-        started=_stamp(at - timedelta(seconds=file.since)),
-        seconds=round(file.since, 3),
-        bytes=file.bytes,
-        received=0,
-        ending="lost",
     )
 
 

@@ -17,7 +17,7 @@ from wgetpool.events import Event, FileFailed, Reporter, RunFinished, Stopping, 
 from wgetpool.lines import describe
 from wgetpool.model import Wishes
 from wgetpool.summary import Summary
-from wgetpool.words import write_lines
+from wgetpool.words import fit, rounded, write_lines
 
 
 def make_reporter(
@@ -61,7 +61,7 @@ class PlainReporter:
         self._summary.add(event)
         if isinstance(event, RunFinished):
             outcome, *details = self._summary.lines(event)
-            self._write(f"finished {outcome}", *details)
+            self._write(f"finished {outcome}", *fit(details, self._stdout))
         elif self._wishes.quiet and not isinstance(event, FileFailed | Warned):
             return
         elif line := describe(event, verbose=self._wishes.verbose):
@@ -91,9 +91,9 @@ class JsonReporter:
 
     def handle(self, event: Event) -> None:
         self._summary.add(event)
-        write_lines(self._stdout, [jsonlib.dumps(self._as_object(event))])
+        write_lines(self._stdout, [jsonlib.dumps(rounded(self._as_object(event)))])
         if isinstance(event, RunFinished):
-            write_lines(self._stderr, self._summary.lines(event))
+            write_lines(self._stderr, fit(self._summary.lines(event), self._stderr))
         elif isinstance(event, Warned | Stopping):
             write_lines(self._stderr, [describe(event) or ""])
 

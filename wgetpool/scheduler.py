@@ -10,9 +10,10 @@ import heapq
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wgetpool import failures, policy
+from wgetpool.advice import next_step
 from wgetpool.events import (
     AttemptDone,
     AttemptFailed,
@@ -341,8 +342,10 @@ class Scheduler:
         self._ready.appendleft(job)
         whole = self.slots.is_whole
         if not self.slots.missed(self.running):
-            self._emit(Warned(message=f"{failure.reason}, and that did not change: giving up"))
-            self.halt(Failure(kind=FailureClass.LOCAL, reason=failure.reason))
+            step = next_step(failure.cause, directory=str(self.settings.directory))
+            told = f"{failure.reason}, and that did not change: giving up. {step}"
+            self._emit(Warned(message=told))
+            self.halt(replace(failure, kind=FailureClass.LOCAL))
         elif whole:
             told = "fewer files at a time, until it is possible again"
             self._emit(Warned(message=f"{failure.reason}: {told}"))
@@ -455,6 +458,8 @@ class Scheduler:
     def _fail(self, job: Job, failure: Failure) -> None:
         self._move(job, FileState.FAILED)
         self.tally.failed += 1
+        size = job.size
+        self._forget_size(job)  # it is not waited for any more
         self._emit(
             FileFailed(
                 name=job.entry.name,
@@ -463,7 +468,7 @@ class Scheduler:
                 cause=failure.cause,
                 attempts=job.attempts,
                 seconds=self._seconds(job),
-                size=job.size,
+                size=size,
                 sha256=job.broken_sha256 if failure.kind is FailureClass.BROKEN else None,
             )
         )
@@ -537,7 +542,7 @@ class Scheduler:
             failed=tally.failed,
             bytes=tally.finished_bytes + held,
             received=received,
-            size=tally.size * self.files // tally.sized if tally.sized else None,
+            size=tally.size * (self.files - tally.failed) // tally.sized if tally.sized else None,
             running=tuple(rows),
             waiting=_soonest(self._backoff, now),
             waiting_count=len(self._backoff),

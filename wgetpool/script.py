@@ -58,7 +58,7 @@ def _fetch(
         Wishes(),
         stdout=sys.stdout,
         stderr=sys.stderr,
-        command="the same call again",
+        command="",
         directory=str(directory),
     )
     try:

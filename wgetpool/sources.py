@@ -154,7 +154,9 @@ def _check_sources(sources: Sequence[str]) -> None:
             if _URL.match(source):
                 _read_url(source, 0)
             elif source != "-" and not Path(source).exists():
-                raise SourceError(f"there is no file {label}: a URL begins with https://")
+                raise SourceError(
+                    f"there is no file {label}, and it is no link (those begin with https://)"
+                )
 
 
 def _label(source: str) -> str:
@@ -198,6 +200,8 @@ def _reading(label: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if isinstance(error, IsADirectoryError):
+            raise SourceError(f"{label} is a folder: name a links file, or a link") from None
         raise SourceError(f"cannot read {label}: {error.strerror}") from None
 
 

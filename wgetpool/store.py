@@ -20,7 +20,6 @@ from wgetpool.errors import MachineError
 from wgetpool.locks import NO_LOCKS, LockSupport, probe, try_lock
 
 STATE = ".wgetpool"
-FOLDERS = ("parts", "rejected", "live")
 UNLOCKED = "unlocked"  # the last word in the lock file of a run without locks
 _SIGNATURE = re.compile(
     r"(?P<pid>[0-9]{1,9})"  # an old file holds no more
@@ -57,10 +56,6 @@ class Store:
     def part(self, name: str) -> Path:
         return Path(f"{self.directory}/{name}.part")
 
-    def live(self, run: str) -> Path:
-        """Where a run tells onlookers how far it is."""
-        return self.state / "live" / f"{run}.json"
-
     def rejected(self, name: str) -> Path:
         return self.state / "rejected" / name
 
@@ -76,7 +71,7 @@ class Store:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self.state.mkdir(mode=0o700, exist_ok=True)
-            for folder in (self.runs, *(self.state / name for name in FOLDERS)):
+            for folder in (self.runs, self.state / "parts", self.state / "rejected"):
                 folder.mkdir(mode=0o700, exist_ok=True)
             self.state.chmod(0o700)
         except OSError as error:
@@ -159,6 +154,10 @@ class Store:
             (self.runs / run).unlink()
 
     def _cannot_be_written(self, error: OSError) -> MachineError:
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            path = Path(error.filename)
+            there = next(each for each in (path, *path.parents) if each.exists())
+            return MachineError(f"{there} is no folder: name one with -o.")
         where = f" ({error.filename})" if error.filename else ""
         return MachineError(
             f"{self.directory} cannot be written: {error.strerror}{where}. "

@@ -24,6 +24,8 @@ def refuse(what: str):
 @pytest.fixture(autouse=True)
 def nothing_acts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever would wait, connect, or run beside the test raises instead."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(time, "sleep", refuse("sleep"))
     monkeypatch.setattr(process, "pause", refuse("sleep"))
     monkeypatch.setattr(socket.socket, "connect", refuse("connect"))

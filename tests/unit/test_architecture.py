@@ -12,15 +12,25 @@ PACKAGE = Path(__file__).parents[2] / "wgetpool"
 
 # A module may import those with a lower number only. The comment says what it owns.
 LEVELS = {
-    "__main__": 12,  # python -m wgetpool
-    "__init__": 12,  # the version and the two functions for scripts
-    "cli": 11,  # words -> Settings, signal handlers, result -> exit code
+    "__main__": 13,  # python -m wgetpool
+    "__init__": 13,  # the version and the two functions for scripts
+    "cli": 12,  # words -> Settings, result -> exit code
+    "completion": 11,  # what may stand next on a command line
+    "options": 10,  # what the words of the command line mean
+    "mistakes": 9,  # what is wrong with a command line
+    "foreground": 11,  # a run in the foreground, and its signals
     "status": 10,  # the ledger of a run, told to people and programs
+    "plan": 10,  # what a run would do
+    "folder": 8,  # how far DIR is, as data
+    "overview": 9,  # how far DIR is, at a glance
+    "story": 9,  # a file's whole story
     "script": 10,  # what those two functions do
     "pool": 9,  # the scheduler and the loop that drives it
     "report": 9,  # events -> plain lines, quiet, JSON
     "sources": 8,  # links files and URLs -> a lazy stream of entries
-    "display": 7,  # the live display
+    "display": 7,  # the live display: what is written to the terminal
+    "board": 4,  # and what it shows
+    "names": 2,  # how long names are shortened
     "orphans": 3,  # what dead runs left behind
     "crew": 7,  # the threads of a run
     "errands": 3,  # work that others do, and the inbox
@@ -34,6 +44,7 @@ LEVELS = {
     "pace": 2,  # how fast, and how long still
     "lines": 3,  # an event as a line for people
     "summary": 3,  # what a run has come to
+    "advice": 2,  # what to do about what failed
     "attempt": 6,  # runs one wget and watches it
     "publish": 6,  # checks and renames what is whole
     "examine": 5,  # what a file is worth that the ledger does not know
@@ -50,6 +61,7 @@ LEVELS = {
     "process": 2,  # operating system processes and the clock
     "store": 2,  # the folder: paths, modes, free space, the lock of a run
     "failures": 3,  # what a failure means
+    "signed": 1,  # signed URLs
     "policy": 2,  # decisions, from data alone
     "events": 1,  # what happens in a run, as data
     "model": 0,  # types, protocols
@@ -65,15 +77,15 @@ OWNERS: dict[str, set[str]] = {
     "time": {"process"},
     "os.kill": {"process"},
     "os.killpg": {"process"},
-    "signal.signal": {"cli", "__main__", "process"},
+    "signal.signal": {"foreground", "__main__", "process"},
     "fcntl": {"locks", "process"},
     "sqlite3": {"ledger"},
     "hashlib": {"proof", "part", "store", "sources"},
     "tarfile": {"archive"},
     "zlib": {"archive"},
     "concurrent.futures": {"errands", "crew", "monitor", "verify"},
-    "rich": {"display", "status", "verify"},
-    "typer": {"cli"},
+    "rich": {"board", "display", "names", "overview", "verify"},
+    "typer": {"cli", "options"},
 }
 
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))

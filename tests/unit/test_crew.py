@@ -14,9 +14,9 @@ from wgetpool.crew import CROWD, OF_PROGRAM, OF_WORKER, fit
     [
         (4, 1024, (4, CROWD)),
         (32, 1024, (32, CROWD)),
-        (32, 256, (29, 7)),
-        (8, 64, (5, 7)),
-        (2, 64, (2, 31)),
+        (32, 256, (29, 6)),
+        (8, 64, (5, 6)),
+        (2, 64, (2, 30)),
         (8, 20, (1, 4)),  # may be too few: then that is told when it shows
     ],
 )

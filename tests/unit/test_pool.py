@@ -41,7 +41,7 @@ from wgetpool.events import (
     Stopping,
     Warned,
 )
-from wgetpool.ledger import Ledger, read_all
+from wgetpool.ledger import Ledger, read_all, read_attempts
 from wgetpool.model import Command, Entry, FileRecord, Orphan, RetryPolicy, Settings, Url
 from wgetpool.part import claim
 from wgetpool.pool import Pool
@@ -251,7 +251,7 @@ def test_a_dir_that_cannot_be_made_is_this_machines_trouble(stage: Stage) -> Non
     stage.store.directory.write_bytes(b"a file")
     run = stage.prepare("a", WHOLE)
 
-    with pytest.raises(MachineError, match="cannot be written"):
+    with pytest.raises(MachineError, match="is no folder"):
         run.go()
 
     assert run.reporter.events == []
@@ -630,3 +630,41 @@ def test_every_descriptor_of_a_run_is_closed(stage: Stage) -> None:
         stage.run("a", WHOLE)
 
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_each_attempt_is_written_down_with_how_it_ended(stage: Stage) -> None:
+    """Over runs: refused, done; and what a run that was stopped had under way."""
+    stage.run("a", BUSY, WHOLE)
+    endless = Script([Row(0, log=head_200(100)), Row(0.1, b"x" * 40)], None)
+    run = stage.prepare("b", endless)
+    run.inbox.expect(stage.clock.now() + 3, (run.pool._on_signal, signal.SIGTERM))
+    run.pool._stop.set()  # what the handler does, while the worker is in our own thread
+    run.go()
+
+    told = {name: read_attempts(stage.store.ledger, name) for name in "ab"}
+
+    assert [(one.ending, one.status, one.retry_in) for _, one in told["a"]] == [
+        ("failed", 503, 5.0),
+        ("done", 200, None),
+    ]
+    assert [one.received for _, one in told["a"]] == [0, len(DATA)]
+    assert [one.ending for _, one in told["b"]] == ["stopped"]
+    assert {one.run for _, one in told["a"]} != {one.run for _, one in told["b"]}
+
+
+def test_nothing_is_written_down_while_the_disk_does_not_answer(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wget in state D shows it; the ledger's keeper would hang on the same disk."""
+    run = stage.prepare("a", MISSING)
+    stuck = [1]
+    monkeypatch.setattr(run.pool._children, "stuck", lambda: len(stuck))
+    calls: list[str] = []
+    note_calls(monkeypatch, calls, "wgetpool.publish.Publisher.publish")
+    run.inbox.expect(stage.clock.now() + 20, (lambda _: calls.append("still stuck"), None))
+    run.inbox.expect(stage.clock.now() + 30, (lambda _: stuck.clear(), None))
+
+    run.go()
+
+    assert calls == ["still stuck", "publish"]
+    assert stage.records["a"].state == "failed"

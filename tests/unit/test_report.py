@@ -27,7 +27,6 @@ from wgetpool.events import (
 )
 from wgetpool.lines import describe
 from wgetpool.model import FailureClass, Wishes
-from wgetpool.pace import Pace, Rate
 from wgetpool.report import PlainReporter, make_reporter
 from wgetpool.summary import Summary
 from wgetpool.words import (
@@ -38,6 +37,7 @@ from wgetpool.words import (
     format_share,
     format_size,
     printable,
+    wrap,
 )
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=timezone(timedelta(hours=1)))
@@ -112,13 +112,6 @@ def report(events: Sequence[Event], **options: bool) -> tuple[str, str]:
         reporter.handle(event)
     reporter.close()
     return stdout.getvalue(), stderr.getvalue()
-
-
-def summary(events: Sequence[Event], end: RunFinished) -> str:
-    told = Summary(command=COMMAND, directory="/data/my files")
-    for event in [*events, end]:
-        told.add(event)
-    return "\n".join(told.lines(end))
 
 
 class TestWords:
@@ -197,6 +190,31 @@ class TestWords:
         assert printable("a\x1b[2J\u202eb\udc80 é 数") == "a?[2J?b? é 数"
 
 
+class TestWrap:
+    def test_prose_is_broken_between_words_and_goes_on_further_in(self):
+        """A narrow terminal would break a word where it ends."""
+        lines = wrap(["Failed: 2 files, the connection was closed", "  Next: wait and see"], 16)
+
+        assert list(lines) == [
+            "Failed: 2 files,",
+            "    the",
+            "    connection",
+            "    was closed",
+            "  Next: wait and",
+            "      see",
+        ]
+
+    def test_what_is_to_be_copied_stays_one_line(self):
+        """A command that is broken by hand does not work when it is pasted."""
+        lines = ["The command that goes on:", "    wgetpool get links.txt -o DIR"]
+
+        assert list(wrap(lines, 25)) == lines
+
+    def test_a_word_that_is_too_long_stays_whole(self):
+        """A path, a name, an option with a hyphen: it is searched for, and copied."""
+        assert list(wrap(["see /a/long-path/to-it"], 10)) == ["see", "    /a/long-path/to-it"]
+
+
 class TestDescribe:
     @pytest.mark.parametrize(
         ("event", "line"),
@@ -229,141 +247,6 @@ class TestDescribe:
     def test_each_event_has_a_line_with_a_fixed_first_word(self, event, line):
         """One line an event; those that come by the thousand or are told elsewhere have none."""
         assert describe(event) == line
-
-
-class TestRate:
-    def test_a_young_rate_is_the_plain_mean(self):
-        """The first samples weigh the same, so that no lucky first second is believed."""
-        rate = Rate()
-
-        rate.add(1.0, 100)
-        rate.add(2.0, 400)
-
-        assert rate.value == pytest.approx(200)
-
-    def test_an_old_rate_forgets(self):
-        """After a few windows of silence nearly nothing is left of the rate."""
-        rate = Rate(window=15)
-        for second in range(1, 100):
-            rate.add(second, 1000 * second)
-
-        for second in range(100, 160):
-            rate.add(second, 99_000)
-
-        assert rate.value is not None
-        assert rate.value < 25
-
-    def test_a_part_that_was_cut_brought_nothing(self):
-        """A total that falls is no negative rate."""
-        rate = Rate(at=10.0, total=1000)
-
-        rate.add(11.0, 200)
-
-        assert rate.value == 0
-
-    def test_a_sample_that_comes_too_soon_is_left_to_the_next(self):
-        """A second of bytes in a millisecond is no rate."""
-        rate = Rate()
-
-        rate.add(0.001, 1000)
-        assert rate.value is None
-
-        rate.add(1.0, 1000)
-        assert rate.value == 1000
-
-    def test_time_left_is_unknown_without_sizes_or_rate(self):
-        """No time left is shown that would be a guess."""
-        pace = Pace()
-        assert pace.left(12 * GIB, 100 * GIB) is None
-
-        pace.add(60.0, 6000 * MIB)
-
-        assert pace.left(12 * GIB, 100 * GIB) == pytest.approx(88 * 1024 / 100)
-        assert pace.left(12 * GIB, None) is None
-        assert pace.left(12 * GIB, 12 * GIB) is None
-
-
-class TestSummary:
-    def test_a_run_without_trouble_ends_with_two_lines(self):
-        """Short when all went well."""
-        text = summary([done()], finished(done=1))
-
-        assert text == "1 of 1 file whole (1 fetched)\n200 MiB in 2 s, 100 MiB/s on average"
-
-    def test_files_that_were_here_are_counted_by_what_was_known_of_them(self):
-        """Known, adopted and gone files are told apart; gone ones are not called whole."""
-        skipped = [
-            FileSkipped(name=f"{number}", bytes=1, why=why)
-            for number, why in enumerate(["known", "known", "adopted", "gone"])
-        ]
-
-        text = summary(skipped, finished(skipped=4, bytes=0))
-
-        assert text.splitlines() == [
-            "3 of 3 files whole (2 known already, 1 taken over as found)",
-            "0 B in 2 s",
-            "Left out: 1 file fetched before and moved away since.",
-        ]
-
-    def test_failures_with_one_reason_are_told_together_with_the_next_step(self):
-        """Same reason, one group: number, the first names, and what to do."""
-        failures = [
-            failed(f"{n}.tar", f"closed early ({n},000 of 9,999 bytes are here)", kind)
-            for n in range(5)
-            for kind in [FailureClass.TRANSIENT]
-        ]
-
-        text = summary([*failures, retried()], finished(failed=5, left=1))
-
-        assert text.splitlines() == [
-            "0 of 6 files whole, 5 failed, 1 not fetched",
-            "200 MiB in 2 s, 100 MiB/s on average, 1 retry",
-            "Failed: 5 files, closed early",
-            "    0.tar, 1.tar, 2.tar and 2 more",
-            "  Run the same command again: parts go on.",
-            "  All names: wgetpool status '/data/my files' --names failed",
-            "The command that goes on:",
-            f"    {COMMAND}",
-        ]
-
-    @pytest.mark.parametrize(
-        ("class_", "advice"),
-        [
-            (FailureClass.EXPIRED, "Download a fresh links file"),
-            (FailureClass.PERMANENT, "Check the links"),
-            (FailureClass.BROKEN, "/data/my files/.wgetpool/rejected"),
-            (FailureClass.TRANSIENT, "Run the same command again"),
-            (FailureClass.LOCAL, "permissions of /data/my files"),
-        ],
-    )
-    def test_every_class_of_failure_has_its_next_step(self, class_, advice):
-        """Nobody is left with a failure and no idea."""
-        assert advice in summary([failed("a", "HTTP 400", class_)], finished(failed=1))
-
-    def test_a_failure_that_no_link_is_to_blame_for_blames_no_link(self):
-        """A stranger under its name, a redirect loop: its own words say what to do."""
-        reason = "a file of this name is there: Move it away to have it fetched"
-
-        text = summary([failed("a", reason, FailureClass.PERMANENT)], finished(failed=1))
-
-        assert f"Failed: 1 file, {reason}" in text
-        assert "Check the links" not in text
-
-    def test_a_thousand_different_reasons_do_not_fill_the_screen(self):
-        """The commonest reasons are shown, the rest counted."""
-        failures = [failed(f"{n}", f"reason {n}", FailureClass.PERMANENT) for n in range(1000)]
-
-        text = summary(failures, finished(failed=1000))
-
-        assert "Failed: 992 files more, for 992 other reasons" in text
-        assert len(text.splitlines()) < 30
-
-    def test_a_file_that_nothing_proves_is_named(self):
-        """An unproved file is published, and said."""
-        text = summary([done("odd.tar", proof=())], finished(done=1))
-
-        assert "Nothing proves 1 file whole: the server told no length." in text
-        assert "    odd.tar" in text
 
 
 class TestPlain:

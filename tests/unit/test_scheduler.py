@@ -795,6 +795,20 @@ def test_a_sample_shows_the_run_as_it_stands() -> None:
     assert progress.waiting_count == 1
 
 
+def test_a_file_that_has_failed_is_not_waited_for() -> None:
+    """Neither its own size nor its share of those that are not known: the time left is honest."""
+    desk = Desk(4)
+    desk.add("a", "b", "c", "d")
+    desk.order()
+    desk.order()
+    sizes: dict[str, tuple[int, int | None]] = {"a": (5, 1000), "b": (5, 3000)}
+    assert desk.scheduler.progress(sizes, seconds=1.0).size == 8000
+
+    desk.fail("b", FailureClass.EXPIRED, status=403)
+
+    assert desk.scheduler.progress(sizes, seconds=2.0).size == 3000
+
+
 def test_the_size_of_a_file_is_learned_from_its_answer() -> None:
     """What the list does not tell, the server does."""
     desk = Desk(1)

@@ -246,10 +246,10 @@ def test_a_line_that_is_not_text_is_a_bad_line():
         ("http://h/x/?sig=SECRET", "http://h/x/?...: its URL ends in no file name"),
         ("http://[h/a?sig=SECRET", "a URL among the sources: "),
         ("http://h/\udcff", "not UTF-8"),
-        ("h/a?sig=SECRET", "there is no file h/a: a URL begins with https://"),
+        ("h/a?sig=SECRET", "there is no file h/a, and it is no link (those begin with https://)"),
         ("-", "standard input (-) can be read once only"),
         ("x" * 300, "cannot read"),
-        (str(Path(__file__).parent), "cannot read"),
+        (str(Path(__file__).parent), "is a folder: name a links file"),
     ],
 )
 def test_a_source_that_is_none_is_told_in_one_sentence(source, reason):

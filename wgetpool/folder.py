@@ -1,0 +1,240 @@
+"""How far DIR is, as data: what the ledger, the parts and the live runs tell together.
+
+Reads only, and disturbs no run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from wgetpool import live
+from wgetpool.errors import SourceError
+from wgetpool.events import Running, Waiting
+from wgetpool.ledger import LedgerError, read_all, read_samples
+from wgetpool.model import Cause, FileRecord, Orphan, Sample
+from wgetpool.pace import rate_at_end, time_left
+from wgetpool.part import peek
+from wgetpool.store import KnownRun, Store, length_of
+
+STATES = ("done", "partial", "failed", "pending")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileStatus:
+    """One file: `bytes` are those that are here, `size` those of the whole file, where that is
+    known. The rest is the ledger's: `attempts` are those of the run that ended it.
+    """
+
+    name: str
+    state: str
+    bytes: int
+    size: int | None
+    attempts: int
+    reason: str | None
+    class_: str | None
+    cause: Cause | None
+    proof: tuple[str, ...]
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveRun:
+    """A run that works on DIR now, and what it told last: nothing, at first. `heard` is how many
+    seconds ago that was; `due_in` and `since` are as of now. Of one on another machine only the
+    samples in the ledger tell.
+    """
+
+    known: KnownRun
+    heard: float | None = None
+    rate: float | None = None
+    left: float | None = None
+    running: tuple[Running, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+    waiting_count: int = 0
+    elsewhere: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """All of it, or what is asked for. `orphans` are wgets on this machine that killed runs left
+    behind.
+    """
+
+    store: Store
+    files: list[FileStatus]
+    runs: list[LiveRun]
+    orphans: list[Orphan]
+    last: Sample | None = None  # of the last run that has told anything
+
+    @property
+    def is_whole(self) -> bool:
+        return bool(self.files) and all(file.state == "done" for file in self.files)
+
+    @property
+    def running(self) -> list[Running]:
+        return [file for run in self.runs for file in run.running]
+
+    @property
+    def waiting(self) -> list[Waiting]:
+        """The soonest few of each run."""
+        return [file for run in self.runs for file in run.waiting]
+
+    @property
+    def begun(self) -> list[FileStatus]:
+        """Files of which something is here, and that no run is known to have now."""
+        busy = {file.name for file in self.running} | {file.name for file in self.waiting}
+        return [each for each in self.files if each.state == "partial" and each.name not in busy]
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.bytes for file in self.files)
+
+    @property
+    def size(self) -> int | None:
+        """Of all files together; sizes that are not known count as the mean of those that are."""
+        sizes = [file.size for file in self.files if file.size is not None]
+        return sum(sizes) * len(self.files) // len(sizes) if sizes else None
+
+    @property
+    def rate(self) -> float | None:
+        """Bytes a second, of all runs together."""
+        rates = [run.rate for run in self.runs if run.rate is not None]
+        return sum(rates) if rates else None
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until the last of the runs is through; None while one of them cannot tell."""
+        lefts = [run.left for run in self.runs]
+        known = [left for left in lefts if left is not None]
+        return max(known) if known and len(known) == len(lefts) else None
+
+
+def look(store: Store, *, only: Sequence[str] = (), now: datetime) -> Folder:
+    """Looks at DIR, or at these of its files, the wall clock being `now`. Raises SourceError for a
+    name that the ledger does not have, and LedgerError.
+    """
+    records = list(read_all(store.ledger))
+    if only:
+        records = [_pick(records, name, store) for name in dict.fromkeys(only)]
+    files = [_file_status(store, record) for record in records]
+    known = store.known_runs()
+    dead = frozenset(each.run for each in known if not each.alive)
+    lengths = {file.name: file for file in files if file.state == "partial"}
+    return Folder(
+        store=store,
+        files=files,
+        runs=[_live_run(store, each, lengths, now) for each in known if each.alive],
+        orphans=_find_orphans(dead) if dead else [],
+        last=next(reversed(read_samples(store.ledger)), None),
+    )
+
+
+@contextmanager
+def opened(directory: Path) -> Iterator[Store]:
+    """DIR, with its ledger to be read inside; raises SourceError where it cannot be."""
+    store = Store(directory)
+    if not directory.exists():
+        raise SourceError(f"There is no folder {directory}.")
+    if not store.ledger.exists():
+        raise SourceError(
+            f"{store.directory} is no folder of a run: it has no .wgetpool/ledger.sqlite3."
+        )
+    try:
+        yield store
+    except LedgerError as error:
+        raise SourceError(f"{store.ledger} cannot be read: {error}.") from error
+
+
+def _pick(records: Iterable[FileRecord], name: str, store: Store) -> FileRecord:
+    """The record of a name; the path of the file, or of its part, names it as well."""
+    by_name = {record.name: record for record in records}
+    inside = name.removeprefix(f"{store.directory}/")
+    for asked in (name, inside, inside.removesuffix(".part")):
+        if asked in by_name:
+            return by_name[asked]
+    raise SourceError(
+        f"No file {name} was ever asked for in {store.directory}: "
+        "`wgetpool status` with --names done, failed or pending prints the names."
+    )
+
+
+def _file_status(store: Store, record: FileRecord) -> FileStatus:
+    state = "pending" if record.state == "publishing" else record.state
+    size, reason = record.size, record.reason
+    if state == "done":
+        here = length_of(store.final(record.name))  # 0 where it was moved on
+        if here and here != size:
+            state, reason = "pending", f"it has {here:,} bytes, {size or 0:,} were fetched"
+    else:
+        here, told = peek(store, record.name, want_size=size is None)
+        size = size or told
+        state = "partial" if here and state == "pending" else state
+    return FileStatus(
+        name=record.name,
+        state=state,
+        bytes=here,
+        size=size,
+        attempts=record.attempts,
+        reason=reason,
+        class_=record.class_ if state == "failed" else None,
+        cause=_cause(record.cause) if state == "failed" else None,
+        proof=record.proof,
+        sha256=record.sha256 if state == "done" else None,
+    )
+
+
+def _cause(word: str | None) -> Cause:
+    """Another version may know other words, and an older one none."""
+    return Cause(word) if word in set(Cause) else Cause.OTHER
+
+
+def _live_run(
+    store: Store, known: KnownRun, unfinished: dict[str, FileStatus], now: datetime
+) -> LiveRun:
+    """What a run told, brought up to this moment: its parts have grown meanwhile."""
+    told = live.read(known)
+    if told is None:
+        return _sampled_run(store, known, now)
+    heard = max((now - told.at).total_seconds(), 0.0)
+    seen = told.progress
+    running = (
+        replace(
+            file,
+            bytes=unfinished[file.name].bytes,
+            size=unfinished[file.name].size or file.size,
+            since=file.since + heard,
+        )
+        for file in seen.running
+        if file.name in unfinished
+    )
+    waiting = (replace(file, due_in=max(file.due_in - heard, 0.0)) for file in seen.waiting)
+    return LiveRun(
+        known=known,
+        heard=heard,
+        rate=seen.rate,
+        left=None if seen.left is None else max(seen.left - heard, 0.0),
+        running=tuple(running),
+        waiting=tuple(waiting),
+        waiting_count=seen.waiting_count,
+        elsewhere=seen.elsewhere,
+    )
+
+
+def _sampled_run(store: Store, known: KnownRun, now: datetime) -> LiveRun:
+    samples = read_samples(store.ledger, known.run)
+    if not samples:
+        return LiveRun(known=known)
+    heard = max((now - datetime.fromisoformat(samples[-1].at)).total_seconds(), 0.0)
+    last, rate = samples[-1], rate_at_end(samples)
+    return LiveRun(known=known, heard=heard, rate=rate, left=time_left(last.bytes, last.size, rate))
+
+
+def _find_orphans(dead: frozenset[str]) -> list[Orphan]:
+    """Looks at all processes of the machine: for those who have a reason to."""
+    from wgetpool import orphans  # noqa: PLC0415
+
+    return sorted(orphans.find(dead), key=lambda orphan: (orphan.part, orphan.pid))

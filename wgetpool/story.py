@@ -1,0 +1,145 @@
+"""A file's whole story: each attempt with what it brought and how it ended, what proved the file,
+what comes next. Pure, but for reading the ledger; never a URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from wgetpool.advice import next_step
+from wgetpool.folder import FileStatus, Folder
+from wgetpool.ledger import read_attempts
+from wgetpool.model import AttemptRecord, Cause
+from wgetpool.words import count, format_duration, format_left, format_rate, format_size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """`attempts` in their order, each with its number: those before the first one are not kept.
+    `now` is what goes on with the file, `next_step` what is to be done about it; empty: nothing.
+    """
+
+    file: FileStatus
+    attempts: list[tuple[int, AttemptRecord]]
+    now: str
+    next_step: str
+
+
+def read_story(folder: Folder, file: FileStatus) -> Story:
+    """What is known of the file, from the ledger and from the runs that are live."""
+    now = " ".join(_going_on(folder, file))
+    return Story(
+        file=file,
+        attempts=read_attempts(folder.store.ledger, file.name),
+        now=now,
+        next_step=_next_step(folder, file, is_going_on=bool(now)),
+    )
+
+
+def _going_on(folder: Folder, file: FileStatus) -> Iterator[str]:
+    for run in folder.runs:
+        for running in run.running:
+            if running.name == file.name:
+                rate = "" if running.rate is None else f", {format_rate(running.rate)}"
+                yield f"try {running.attempt} runs since {format_duration(running.since)}{rate}"
+        for waiting in run.waiting:
+            if waiting.name == file.name:
+                when = f"in {format_left(waiting.due_in)}" if waiting.due_in else "next"
+                yield f"try {waiting.attempt} begins {when}"
+
+
+def _next_step(folder: Folder, file: FileStatus, *, is_going_on: bool) -> str:
+    if is_going_on or file.state == "done":
+        return ""
+    if file.state == "failed":
+        return next_step(file.cause or Cause.OTHER, directory=str(folder.store.directory))
+    if folder.runs:
+        return "Nothing: the run comes to it."
+    return "Run the same wgetpool get again: it goes on with what is here."
+
+
+# ---------------------------------------------------------------- for people
+
+
+def lines_of(story: Story) -> Iterator[str]:
+    """The story, a line an attempt."""
+    file = story.file
+    yield f"{file.name}: {', '.join(_outline(file))}"
+    earlier = story.attempts[0][0] - 1 if story.attempts else 0
+    if earlier:
+        yield f"  ({count(earlier, 'earlier attempt')} no longer known)"
+    run = None
+    for number, attempt in story.attempts:
+        if run not in {None, attempt.run}:
+            yield "  -- another run"
+        run = attempt.run
+        yield f"  {_stamp(attempt.started)}  try {number}: {_account(attempt)}"
+    if not (story.attempts or story.now or file.state == "done"):
+        yield "  no attempt at it is known"
+    if story.now:
+        yield f"  now: {story.now}"
+    if file.state == "done":
+        yield f"  proved by: {', '.join(file.proof) or 'nothing: the server told no length'}"
+    if file.sha256:
+        yield f"  sha256: {file.sha256}"
+    if story.next_step:
+        yield f"  next: {story.next_step}"
+
+
+def _outline(file: FileStatus) -> Iterator[str]:
+    yield {"partial": "begun", "pending": "to come"}.get(file.state, file.state)
+    if file.state == "done" and not file.bytes and file.size:
+        yield f"{format_size(file.size)}, no longer in its folder"
+    elif file.state == "done":
+        yield format_size(file.bytes)
+    elif file.bytes:
+        whole = f" of {format_size(file.size)}" if file.size else ""
+        yield f"{format_size(file.bytes)}{whole} here"
+    if file.reason:
+        yield file.reason
+
+
+def _account(attempt: AttemptRecord) -> str:
+    """What an attempt came to: '1.4 GiB in 12 s, HTTP 200; the connection was closed early; ...'"""
+    came = f"{format_size(attempt.received)} in {format_duration(attempt.seconds)}"
+    status = "" if attempt.status is None else f", HTTP {attempt.status}"
+    match attempt.ending:
+        case "done":
+            return f"{came}{status}: whole"
+        case "adopted":
+            return f"{came}{status}: it was here already, and is whole"
+        case "stopped":
+            return f"{came}, then ended with its run; {format_size(attempt.bytes)} stayed here"
+    again = "no other try"
+    if attempt.retry_in is not None:
+        again = f"again in {format_left(attempt.retry_in)}" if attempt.retry_in else "again at once"
+    told = attempt.reason or "failed"
+    status = "" if told.startswith("HTTP") else status
+    return f"{came}{status}: {told}; {again}"
+
+
+def _stamp(text: str) -> str:
+    """In the clock of whoever reads it."""
+    try:
+        return f"{datetime.fromisoformat(text).astimezone():%Y-%m-%d %H:%M:%S}"
+    except ValueError:
+        return text
+
+
+# ---------------------------------------------------------------- for programs
+
+
+def as_object(story: Story) -> dict[str, object]:
+    """What `status NAME --json` adds to what it tells of each file."""
+    return {
+        "story": [_attempt_object(number, one) for number, one in story.attempts],
+        "next_step": story.next_step or None,
+    }
+
+
+def _attempt_object(number: int, attempt: AttemptRecord) -> dict[str, object]:
+    fields = asdict(attempt)
+    del fields["name"]
+    return {"number": number, **{key.removesuffix("_"): value for key, value in fields.items()}}
