@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Draws docs/display.svg: one moment of a real run, as a terminal shows it.
+"""Draws docs/display*.svg: moments of real runs, as terminals of 60, 80 and 200 columns show them.
 
-Runs wgetpool in a terminal of its own against the sample mirror, and kills one of its wgets now and
-then, until the display shows a file that waits and one that is tried again. The path of the
-temporary folder is the one thing that is replaced in the picture. Needs the tools for tests (pyte).
+Runs wgetpool against the sample mirror, each time in a terminal of its own, and kills one of its
+wgets now and then, until the display shows a file that waits and one that is tried again. The path
+of the temporary folder is the one thing that is replaced in the picture. Needs the tools for tests
+(pyte). `watch` and `draw` serve for pictures of other commands, too.
 """
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import pty
@@ -17,7 +19,10 @@ import sys
 import tempfile
 import termios
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import psutil
 import pyte
@@ -26,13 +31,13 @@ from rich.style import Style
 from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[1]
-TARGET = ROOT / "docs" / "display.svg"
-COLUMNS, LINES = 106, 24
+DOCS = ROOT / "docs"
 RATE = 12_000  # bytes a second on each connection: slow enough to look at
 SHOWN_AS = "/mnt/fast-ssd"
-ARGUMENTS = "get segment_anything_links.txt -o sa1b-subset --order name --end 50 -j 6"
-UNSHOWN = ("--backoff", "20")  # so that the wait is long enough to be seen
-LIMIT = 120.0
+LINKS = "segment_anything_links.txt"
+GET = f"get {LINKS} -o sa1b-subset --order name --end 50 -j"
+UNSHOWN = "--backoff 20"  # so that the wait is long enough to be seen
+LIMIT = 180.0
 
 # rich's own page without its fonts, which a browser would fetch from somewhere.
 PAGE = """\
@@ -61,29 +66,32 @@ PAGE = """\
 
 
 class Terminal:
-    """A run in a terminal that we read. Faint text, which pyte does not know, is grey."""
+    """A command in a terminal that we read. Faint text, which pyte does not know, is grey."""
 
-    def __init__(self, folder: Path) -> None:
-        self._screen = pyte.Screen(COLUMNS, LINES)
+    def __init__(self, command: Sequence[str], folder: Path, *, columns: int, rows: int) -> None:
+        self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.Stream(self._screen)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.pid, self._descriptor = pty.fork()
         if self.pid == 0:
+            termios.tcsetwinsize(0, (rows, columns))
             os.chdir(folder)
-            words = shlex.split(ARGUMENTS)
-            mirror = ["--links", words[1], "--rate", str(RATE), "--"]
-            program = [sys.executable, "-m", "wgetpool", *words, *UNSHOWN]
-            script = str(ROOT / "scripts" / "sample_mirror.py")
             settings = {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "PYTHONPATH": str(ROOT)}
-            kept = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS")}
-            os.execve(  # noqa: S606  as meant: no shell
-                sys.executable, [sys.executable, script, *mirror, *program], kept | settings
-            )
-        termios.tcsetwinsize(self._descriptor, (LINES, COLUMNS))
+            dropped = ("NO_COLOR", "COLUMNS", "LINES")
+            kept = {k: v for k, v in os.environ.items() if k not in dropped}
+            os.execvpe(command[0], [*command], kept | settings)  # noqa: S606  as meant: no shell
 
-    def read(self) -> list[str]:
-        """Takes what has come; returns the screen's lines."""
-        came = os.read(self._descriptor, 1 << 16).decode(errors="replace")
-        self._stream.feed(came.replace("\x1b[2m", "\x1b[90m"))
+    def read(self) -> bool:
+        """Takes what has come; False when there is no more."""
+        try:
+            came = os.read(self._descriptor, 1 << 16)
+        except OSError:  # the other side is closed
+            came = b""
+        self._stream.feed(self._decoder.decode(came).replace("\x1b[2m", "\x1b[90m"))
+        return bool(came)
+
+    @property
+    def lines(self) -> list[str]:
         return [line.rstrip() for line in self._screen.display]
 
     def kill_a_wget(self) -> None:
@@ -92,20 +100,19 @@ class Terminal:
         if wgets:
             wgets[len(wgets) // 2].kill()
 
-    def interrupt(self) -> None:
-        """Ctrl-C, and the run's end."""
+    def end(self) -> None:
+        """Ctrl-C, where it still runs, and its end."""
         os.write(self._descriptor, b"\x03")
-        try:
-            while os.read(self._descriptor, 1 << 16):
-                pass
-        except OSError:  # the other side is closed
-            os.waitpid(self.pid, 0)
+        while self.read():
+            pass
+        os.waitpid(self.pid, 0)
+        os.close(self._descriptor)
 
     def picture(self) -> Text:
         """The screen with its colours."""
         lines = []
-        for row in range(LINES):
-            cells = [self._screen.buffer[row][column] for column in range(COLUMNS)]
+        for row in range(self._screen.lines):
+            cells = [self._screen.buffer[row][column] for column in range(self._screen.columns)]
             line = Text()
             for cell in cells:
                 line.append(cell.data, Style(color=colour(cell.fg), bold=cell.bold))
@@ -120,48 +127,98 @@ def colour(name: str) -> str | None:
     return names.get(name, name)
 
 
-def is_the_moment(lines: list[str]) -> bool:
-    """A file waits, another is in its second try and has come some way."""
-    waits = any(line.startswith("waiting ") for line in lines)
-    tried = any(line.endswith("  try 2") for line in lines)
-    begun = [line for line in lines if re.match(r"sa_\d+\.tar .* [1-9]\d%", line)]
-    return waits and tried and len(begun) == 6
+Moment: TypeAlias = Callable[[Terminal], bool]
 
 
-def record(folder: Path) -> Text:
-    """Watches a run until the moment has come. Raises TimeoutError where it does not."""
-    terminal = Terminal(folder)
-    started_at = killed_at = time.monotonic()
+def watch(
+    command: Sequence[str], folder: Path, *, columns: int, rows: int, moment: Moment | None = None
+) -> Text:
+    """The screen of a command at a moment, or without one at its end. Raises TimeoutError where the
+    moment does not come.
+    """
+    terminal = Terminal(command, folder, columns=columns, rows=rows)
+    end = time.monotonic() + LIMIT
     try:
-        while not is_the_moment(lines := terminal.read()):
-            now = time.monotonic()
-            if now - started_at > LIMIT:
-                raise TimeoutError("\n".join(lines))
-            waits = any(line.startswith("waiting ") for line in lines)
-            if now - killed_at > 4 and not waits:
-                terminal.kill_a_wget()
-                killed_at = now
+        while goes_on := terminal.read():
+            if moment and moment(terminal):
+                break
+            if time.monotonic() > end:
+                raise TimeoutError("\n".join(terminal.lines))
+        if moment and not goes_on:
+            raise TimeoutError("\n".join(terminal.lines))
         return terminal.picture()
     finally:
-        terminal.interrupt()
+        terminal.end()
 
 
-def draw(picture: Text) -> str:
-    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
-    console.print(Text(f"$ wgetpool {ARGUMENTS}"), no_wrap=True, overflow="crop")
+def draw(picture: Text, command: str, *, columns: int, name: str) -> str:
+    """A picture of the screen, below the command, as SVG."""
+    console = Console(record=True, width=columns, file=io.StringIO(), force_terminal=True)
+    console.print(Text(f"$ {command}"))
     console.print(picture, no_wrap=True, overflow="crop")
-    return console.export_svg(title="wgetpool", code_format=PAGE, unique_id="display")
+    return console.export_svg(title="wgetpool", code_format=PAGE, unique_id=name)
+
+
+# ---------------------------------------------------------------- the live display
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One picture of the display."""
+
+    name: str
+    columns: int
+    rows: int
+    workers: int
+
+
+SCENES = (
+    Scene("display-60", 60, 20, 4),
+    Scene("display", 80, 20, 6),
+    Scene("display-200", 200, 20, 24),
+)
+
+
+class Retries:
+    """Kills a wget now and then, until one file waits and another is tried again."""
+
+    def __init__(self) -> None:
+        self._killed_at = time.monotonic()
+
+    def __call__(self, terminal: Terminal) -> bool:
+        lines = terminal.lines
+        waits = any(re.match(r"sa_\d+\.tar +try \d+, again in", line) for line in lines)
+        tried = any(re.search(r"iB/s .* try \d$", line) for line in lines)
+        young = any(re.match(r"sa_\d+\.tar .* \d%", line) for line in lines)
+        if not waits and time.monotonic() - self._killed_at > 4:
+            terminal.kill_a_wget()
+            self._killed_at = time.monotonic()
+        return waits and tried and not young
+
+
+def record(scene: Scene) -> str:
+    """A picture as SVG."""
+    arguments = f"{GET} {scene.workers}"
+    with tempfile.TemporaryDirectory() as folder:
+        mirror = [str(ROOT / "scripts" / "sample_mirror.py"), "--links", LINKS, "--rate", str(RATE)]
+        program = [sys.executable, "-m", "wgetpool", *shlex.split(f"{arguments} {UNSHOWN}")]
+        picture = watch(
+            [sys.executable, *mirror, "--", *program],
+            Path(folder),
+            columns=scene.columns,
+            rows=scene.rows,
+            moment=Retries(),
+        )
+        for found in re.finditer(re.escape(folder), picture.plain):
+            picture = Text.assemble(picture[: found.start()], SHOWN_AS, picture[found.end() :])
+    picture.rstrip()
+    print(f"docs/{scene.name}.svg shows:\n{picture.plain}\n")
+    return draw(picture, f"wgetpool {arguments}", columns=scene.columns, name=scene.name)
 
 
 def main() -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        picture = record(Path(folder))
-        plain = picture.plain
-        for found in re.finditer(re.escape(folder), plain):
-            picture = Text.assemble(picture[: found.start()], SHOWN_AS, picture[found.end() :])
-    picture.rstrip()
-    TARGET.write_text(draw(picture))
-    print(f"{TARGET.relative_to(ROOT)} shows:\n{picture.plain}")
+    for scene in SCENES:
+        (DOCS / f"{scene.name}.svg").write_text(record(scene))
     return 0
 
 

@@ -24,13 +24,16 @@ ROWS, COLUMNS = 30, 120
 class Terminal:
     """Runs a command as the leader of a session on a terminal; all is ended with the block."""
 
-    def __init__(self, box: Sandbox, *command: str) -> None:
+    def __init__(
+        self, box: Sandbox, *command: str, columns: int = COLUMNS, rows: int = ROWS
+    ) -> None:
         if shutil.which("setsid") is None:
             pytest.skip("needs setsid")
         self._master, self._slave = os.openpty()
-        termios.tcsetwinsize(self._slave, (ROWS, COLUMNS))
+        termios.tcsetwinsize(self._slave, (rows, columns))
         self.modes_before = self.modes
-        self._screen = pyte.Screen(COLUMNS, ROWS)
+        self._screen = pyte.Screen(columns, rows)
+        self._lock = threading.Lock()
         self._stream = pyte.ByteStream(self._screen)
         self.output = b""
         self._wake, self._waker = os.pipe()
@@ -69,8 +72,9 @@ class Terminal:
                 return
             with suppress(OSError):
                 piece = os.read(self._master, 1 << 16)
-                self.output += piece
-                self._stream.feed(piece)
+                with self._lock:
+                    self.output += piece
+                    self._stream.feed(piece)
 
     def hang_up(self) -> None:
         """The window is closed: SIGHUP for the session."""
@@ -84,10 +88,22 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
 
+    def resize(self, columns: int, rows: int) -> None:
+        """As when the window is dragged. This one cuts off lines that are too wide."""
+        with self._lock:
+            self._screen.resize(rows, columns)
+        termios.tcsetwinsize(self._slave, (rows, columns))
+
+    @property
+    def lines(self) -> list[str]:
+        """What is on the screen, between two writes."""
+        with self._lock:
+            return [line.rstrip() for line in self._screen.display]
+
     @property
     def text(self) -> str:
         """What is on the screen."""
-        return "\n".join(line.rstrip() for line in self._screen.display).strip()
+        return "\n".join(self.lines).strip()
 
     @property
     def modes(self) -> list[Any]:
