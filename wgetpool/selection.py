@@ -6,6 +6,7 @@ of a long list costs what it reads. Runs in the main thread.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from array import array
@@ -101,9 +102,19 @@ def name_fault(name: str) -> str | None:
         "holds control characters": _CONTROL.search(name),
         "is under .wgetpool, which is not for files": parts[0].lower() == ".wgetpool",
         "ends in .part, as unfinished files do": name.endswith(".part"),
+        "cannot be written in this locale (LC_ALL: one with UTF-8 can)": not _is_writable(name),
         "is too long": max(sizes) > 255 or sizes[-1] > 250 or sum(sizes) > PATH_LIMIT,
     }
     return next((fault for fault, applies in faults.items() if applies), None)
+
+
+def _is_writable(name: str) -> bool:
+    """Whether the encoding of file names has all its letters."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 # ---------------------------------------------------------------- patterns
