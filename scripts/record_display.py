@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Draws docs/display*.svg: moments of real runs, as terminals of 60, 80 and 200 columns show them.
+"""Draws docs/*.svg: moments of real runs, as terminals of 60, 80 and 200 columns show them, and
+what `wgetpool status` says meanwhile. With names, only the pictures that are named.
 
 Runs wgetpool against the sample mirror, each time in a terminal of its own, and kills one of its
 wgets now and then, until the display shows a file that waits and one that is tried again. The path
 of the temporary folder is the one thing that is replaced in the picture. Needs the tools for tests
-(pyte). `watch` and `draw` serve for pictures of other commands, too.
+(pyte).
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import sys
 import tempfile
 import termios
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -38,6 +40,7 @@ LINKS = "segment_anything_links.txt"
 GET = f"get {LINKS} -o sa1b-subset --order name --end 50 -j"
 UNSHOWN = "--backoff 20"  # so that the wait is long enough to be seen
 LIMIT = 180.0
+TRIES = 5
 
 # rich's own page without its fonts, which a browser would fetch from somewhere.
 PAGE = """\
@@ -159,68 +162,119 @@ def draw(picture: Text, command: str, *, columns: int, name: str) -> str:
     return console.export_svg(title="wgetpool", code_format=PAGE, unique_id=name)
 
 
-# ---------------------------------------------------------------- the live display
+# ---------------------------------------------------------------- the pictures
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One picture of the display."""
+    """A run on a terminal. `spoilt` files have a wrong signature; `asked` are commands from another
+    terminal at the same moment, by the names of their pictures.
+    """
 
     name: str
     columns: int
     rows: int
     workers: int
+    spoilt: Sequence[str] = ()
+    asked: Mapping[str, str] = field(default_factory=dict)
 
 
 SCENES = (
     Scene("display-60", 60, 20, 4),
     Scene("display", 80, 20, 6),
     Scene("display-200", 200, 20, 24),
+    Scene(
+        "",
+        90,
+        20,
+        6,
+        spoilt=("sa_000002", "sa_000005"),
+        asked={
+            "status": "wgetpool status sa1b-subset",
+            "story": "wgetpool status sa1b-subset TRIED sa_000002.tar",
+        },
+    ),
 )
 
 
 class Retries:
-    """Kills a wget now and then, until one file waits and another is tried again."""
+    """Kills a wget now and then, until one file waits and another is tried again. Then asks."""
 
-    def __init__(self) -> None:
+    def __init__(self, scene: Scene, folder: Path) -> None:
+        self._scene, self._folder = scene, folder
         self._killed_at = time.monotonic()
+        self.answers: dict[str, Text] = {}
+        self.tried = ""
 
     def __call__(self, terminal: Terminal) -> bool:
         lines = terminal.lines
         waits = any(re.match(r"sa_\d+\.tar +try \d+, again in", line) for line in lines)
-        tried = any(re.search(r"iB/s .* try \d$", line) for line in lines)
+        tried = [line.split()[0] for line in lines if re.search(r"iB/s .* try \d$", line)]
         young = any(re.match(r"sa_\d+\.tar .* \d%", line) for line in lines)
         if not waits and time.monotonic() - self._killed_at > 4:
             terminal.kill_a_wget()
             self._killed_at = time.monotonic()
-        return waits and tried and not young
+        rows = sum("iB/s" in line for line in lines) - 1
+        busy = rows == self._scene.workers or any("more running" in line for line in lines)
+        if not (waits and tried and busy) or young:
+            return False
+        self.tried = tried[0]
+        for name, command in self._scene.asked.items():
+            words = shlex.split(command.replace("TRIED", self.tried))[1:]
+            program = [sys.executable, "-m", "wgetpool", *words]
+            self.answers[name] = watch(program, self._folder, columns=self._scene.columns, rows=24)
+        return True
 
 
-def record(scene: Scene) -> str:
-    """A picture as SVG."""
-    arguments = f"{GET} {scene.workers}"
+def record(scene: Scene) -> dict[str, str]:
+    """Pictures as SVG, by their names."""
+    command = f"wgetpool {GET} {scene.workers}"
     with tempfile.TemporaryDirectory() as folder:
         mirror = [str(ROOT / "scripts" / "sample_mirror.py"), "--links", LINKS, "--rate", str(RATE)]
-        program = [sys.executable, "-m", "wgetpool", *shlex.split(f"{arguments} {UNSHOWN}")]
-        picture = watch(
-            [sys.executable, *mirror, "--", *program],
+        program = [sys.executable, "-m", "wgetpool", *shlex.split(f"{command} {UNSHOWN}")[1:]]
+        spoil = "; ".join(f"/^{name}/s/oh=/oh=x/" for name in scene.spoilt)
+        shell = ["sh", "-c", f"sed -i '{spoil}' {LINKS}; exec {shlex.join(program)}"]
+        retries = Retries(scene, Path(folder))
+        shown = watch(
+            [sys.executable, *mirror, "--", *shell],
             Path(folder),
             columns=scene.columns,
             rows=scene.rows,
-            moment=Retries(),
+            moment=retries,
         )
-        for found in re.finditer(re.escape(folder), picture.plain):
-            picture = Text.assemble(picture[: found.start()], SHOWN_AS, picture[found.end() :])
+    pictures = {scene.name: (command, shown)} if scene.name else {}
+    for name, picture in retries.answers.items():
+        pictures[name] = scene.asked[name].replace("TRIED", retries.tried), picture
+    return {
+        name: finish(picture, folder, command, columns=scene.columns, name=name)
+        for name, (command, picture) in pictures.items()
+    }
+
+
+def record_patiently(scene: Scene) -> dict[str, str]:
+    """Chance has a hand in it: some runs end before the moment has come."""
+    for _ in range(TRIES - 1):
+        with suppress(TimeoutError):
+            return record(scene)
+    return record(scene)
+
+
+def finish(picture: Text, folder: str, command: str, *, columns: int, name: str) -> str:
+    for found in re.finditer(re.escape(folder), picture.plain):
+        picture = Text.assemble(picture[: found.start()], SHOWN_AS, picture[found.end() :])
     picture.rstrip()
-    print(f"docs/{scene.name}.svg shows:\n{picture.plain}\n")
-    return draw(picture, f"wgetpool {arguments}", columns=scene.columns, name=scene.name)
+    print(f"docs/{name}.svg shows:\n$ {command}\n{picture.plain}\n")
+    return draw(picture, command, columns=columns, name=name)
 
 
-def main() -> int:
+def main(wanted: Sequence[str]) -> int:
     for scene in SCENES:
-        (DOCS / f"{scene.name}.svg").write_text(record(scene))
+        names = {scene.name, *scene.asked}
+        if not wanted or names & set(wanted):
+            for name, svg in record_patiently(scene).items():
+                (DOCS / f"{name}.svg").write_text(svg)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -135,6 +135,13 @@ class _Group:
         yield f"  {some(self.names, NAMES_SHOWN, self.size)}"
 
 
+def in_general(reason: str) -> str:
+    """The reason without what belongs to one file: how many of its bytes are here, say."""
+    for pattern, words in _OF_ONE_FILE:
+        reason = pattern.sub(words, reason)
+    return reason
+
+
 class Groups:
     """Files that failed, grouped by cause and reason: in little memory, however many there are."""
 
@@ -142,9 +149,7 @@ class Groups:
         self._groups: dict[tuple[Cause, str], _Group] = {}
 
     def add(self, name: str, cause: Cause, reason: str) -> None:
-        general = reason
-        for pattern, words in _OF_ONE_FILE:
-            general = pattern.sub(words, general)
+        general = in_general(reason)
         if (cause, general) not in self._groups and len(self._groups) >= REASONS_KEPT:
             reason = general = "each for a reason of its own"
         self._groups.setdefault((cause, general), _Group(cause, general, reason)).add(name)

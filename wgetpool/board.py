@@ -12,6 +12,7 @@ from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 
+from wgetpool.advice import in_general
 from wgetpool.events import Progress, Running, Waiting
 from wgetpool.names import shorten_all, shorten_end
 from wgetpool.pace import time_left
@@ -264,4 +265,4 @@ def _left(file: Running) -> str:
 
 def _next_try(file: Waiting) -> str:
     when = f", again in {format_left(file.due_in)}" if file.due_in > 0 else " next"
-    return f"try {file.attempt}{when}: {printable(file.reason)}"
+    return f"try {file.attempt}{when}: {printable(in_general(file.reason))}"

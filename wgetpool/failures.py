@@ -217,7 +217,6 @@ _PROXY_WORDS = {
     Trouble.UNREACHABLE: "no way to it",
 }
 _SIGNAL_HINTS = {
-    "SIGKILL": " (by hand, or by the kernel when memory was short: dmesg tells)",
     "SIGXFSZ": " (the file is larger than ulimit -f allows)",
     "SIGXCPU": " (ulimit -t)",
 }

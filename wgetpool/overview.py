@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wgetpool.advice import Groups
+from wgetpool.advice import Groups, in_general
 from wgetpool.events import Running, Waiting
 from wgetpool.folder import FileStatus, Folder
 from wgetpool.model import Cause, Sample
@@ -47,13 +47,14 @@ def lines_of(folder: Folder, width: int) -> Iterator[str]:
 
 def _head(folder: Folder) -> Iterator[str]:
     """What is there, and who works on it."""
-    yield f"{', '.join(_counts(folder))}; {_here(folder)} here"
+    yield ", ".join(_counts(folder))
+    yield ", ".join((f"{_here(folder)} here", *_speed(folder)))
     runs, orphans = folder.runs, folder.orphans
     if runs:
         verb = "a run is" if len(runs) == 1 else f"{len(runs):,} runs are"
         yield f"{verb} working on it: {', '.join(run.known.whereabouts for run in runs)}"
-        if speed := ", ".join(_speed(folder)):
-            yield speed
+        if (silence := max(run.heard or 0.0 for run in runs)) > SILENT:
+            yield f"it has told nothing for {format_left(silence)}: is it stopped?"
     else:
         yield "no run is working on it" + _since(folder.last)
     if orphans:
@@ -101,8 +102,6 @@ def _speed(folder: Folder) -> Iterator[str]:
         yield format_rate(folder.rate)
     if folder.left is not None:
         yield f"about {format_left(folder.left)} left"
-    if silent := [run.heard for run in folder.runs if (run.heard or 0) > SILENT]:
-        yield f"it has told nothing for {format_left(max(filter(None, silent)))}: is it stopped?"
 
 
 def _tables(folder: Folder, width: int) -> Iterator[str]:
@@ -152,7 +151,7 @@ def _pace_of(file: Running) -> tuple[str, str, str, str]:
 
 def _next_try(file: Waiting) -> str:
     when = f", again in {format_left(file.due_in)}" if file.due_in > 0 else " next"
-    return f"try {file.attempt}{when}: {file.reason}"
+    return f"try {file.attempt}{when}: {in_general(file.reason)}"
 
 
 def _share(file: Running | FileStatus) -> str:

@@ -21,7 +21,7 @@ from wgetpool.events import SCHEMA
 from wgetpool.folder import STATES, FileStatus, Folder, LiveRun, look, opened
 from wgetpool.ledger import read_all
 from wgetpool.story import Story
-from wgetpool.words import count, printable, rounded
+from wgetpool.words import count, fit, printable, rounded
 
 
 def print_status(
@@ -39,8 +39,8 @@ def print_status(
         wanted = {"partial", "pending"} if names == "pending" else {names}
         out.writelines(f"{file.name}\n" for file in folder.files if file.state in wanted)
     elif stories:
-        told = (line for each in stories for line in story.lines_of(each))
-        out.writelines(f"{printable(line)}\n" for line in told)
+        told = (printable(line) for each in stories for line in story.lines_of(each))
+        out.writelines(f"{line}\n" for line in fit(told, out))
     else:
         _print_for_people(folder, out)
     return ExitCode.WHOLE if folder.is_whole else ExitCode.FAILED

@@ -157,7 +157,8 @@ class Store:
         if isinstance(error, FileExistsError | NotADirectoryError):
             path = Path(error.filename)
             there = next(each for each in (path, *path.parents) if each.exists())
-            return MachineError(f"{there} is no folder: name one with -o.")
+            why = "" if there == self.directory else f" cannot be made: {there}"
+            return MachineError(f"{self.directory}{why} is no folder. Name another one with -o.")
         where = f" ({error.filename})" if error.filename else ""
         return MachineError(
             f"{self.directory} cannot be written: {error.strerror}{where}. "

@@ -228,7 +228,7 @@ def test_a_stall_is_named_by_its_cause(
 @pytest.mark.parametrize(
     ("name", "kind", "hint"),
     [
-        ("SIGKILL", TRANSIENT, "memory"),
+        ("SIGKILL", TRANSIENT, "SIGKILL"),
         ("SIGTERM", TRANSIENT, "SIGTERM"),
         ("SIGXFSZ", PERMANENT, "ulimit -f"),
         ("SIGXCPU", TRANSIENT, "ulimit -t"),

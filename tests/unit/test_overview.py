@@ -55,10 +55,9 @@ def test_the_first_line_tells_all_there_is() -> None:
     lines = tell(files, run(running(1), waiting=(waiting,), waiting_count=1, rate=MIB, left=99))
 
     assert lines[:3] == [
-        "1 of 7 files whole, 1 running, 1 waiting, 1 begun, 1 failed, 2 to come; "
-        "1.5 GiB of about 7.0 GiB here",
+        "1 of 7 files whole, 1 running, 1 waiting, 1 begun, 1 failed, 2 to come",
+        "1.5 GiB of about 7.0 GiB here, 1.0 MiB/s, about 2 min left",
         "a run is working on it: pid 7",
-        "1.0 MiB/s, about 2 min left",
     ]
     assert lines[3] == "sa_000001.tar  0.2/1.0 GiB  25%  10.0 MiB/s  2 min left"
     assert lines[4].split() == ["c", "0.2/1.0", "GiB", "25%"]
@@ -68,7 +67,8 @@ def test_the_first_line_tells_all_there_is() -> None:
 def test_a_folder_that_is_whole_has_little_to_say() -> None:
     """Nothing runs, nothing is to be done."""
     assert tell([file("a", "done", GIB)]) == [
-        "1 of 1 file whole; 1.0 GiB here",
+        "1 of 1 file whole",
+        "1.0 GiB here",
         "no run is working on it",
     ]
 
@@ -85,7 +85,7 @@ def test_a_folder_without_a_run_says_when_there_was_one_and_what_to_do() -> None
     assert re.fullmatch(
         r"no run is working on it; the last one was fetching until 2026-03-01 \d\d:\d\d, "
         r"102 KiB/s on average",
-        lines[1],
+        lines[2],
     )
     assert lines[-1] == "The same wgetpool get again goes on with what is left."
 
@@ -134,7 +134,7 @@ def test_orphans_are_told_with_what_ends_them() -> None:
     """By file and pid."""
     lines = tell([file("a", "partial")], orphans=[Orphan(pid=9, run="r", part="a")])
 
-    assert "1 wget of a killed run still works: a (pid 9); wgetpool stop /data ends it" in lines[2]
+    assert "1 wget of a killed run still works: a (pid 9); wgetpool stop /data ends it" in lines[3]
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
