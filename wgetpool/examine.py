@@ -159,7 +159,10 @@ class _Look:
         assert reply.head is not None  # noqa: S101
         remote = reply.head.remote
         if worth is Worth.OTHER:
-            return _other(self.found, "is not what the server has", remote, received)
+            why = "is not what the server has"
+            if reply.head.status == 200 and self.span.start:
+                why = "cannot be compared, since the server sends no ranges"
+            return _other(self.found, why, remote, received)
         listed = bool(self.order.entry.checksums) and worth is Worth.WHOLE
         if not self.means_something and not listed:
             return _other(self.found, "has holes, or one value at its end", remote, received)

@@ -276,7 +276,7 @@ class Wanted:
         start, end = selection.start or 0, selection.end
         positions = f"--start {start}" + ("" if end is None else f" --end {end}")
         if end is not None and (end == 0 or 0 <= end <= start):
-            return f"{positions} is an empty slice: it ends before --end"
+            return f"{positions} selects nothing: the entry of --end is not part of it"
         if not kept and selection.by_name and not self._selected:
             patterns = ", ".join(map(repr, selection.select[:SHOWN]))
             return f"nothing matches --select {patterns} (case matters, * and ? match no /)"

@@ -97,7 +97,7 @@ class Faults:
             head = "a bad line" if self._count == 1 else f"{self._count:,} bad lines"
             hidden = self._count - len(self._shown)
             more = [f"and {hidden:,} more"] if hidden else []
-            raise SourceError("\n".join([f"{head} among the sources:", *self._shown, *more]))
+            raise SourceError("\n".join([f"{head}:", *self._shown, *more]))
 
 
 # ---------------------------------------------------------------- the choice

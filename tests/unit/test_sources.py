@@ -333,8 +333,8 @@ def test_names_that_cannot_be_selected_are_told(numbered, tmp_path, text, reason
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"end": 0}, "--start 0 --end 0 is an empty slice"),
-        ({"start": 3, "end": 2}, "--start 3 --end 2 is an empty slice"),
+        ({"end": 0}, "--start 0 --end 0 selects nothing"),
+        ({"start": 3, "end": 2}, "--start 3 --end 2 selects nothing"),
         ({"start": 5}, "--start 5 leaves none of the 5"),
         ({"start": -1, "end": -3}, "--start -1 --end -3 leaves none of the 5"),
         ({"select": ("g*",)}, "nothing matches --select 'g*'"),
