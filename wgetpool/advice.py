@@ -148,6 +148,10 @@ class Groups:
     def __init__(self) -> None:
         self._groups: dict[tuple[Cause, str], _Group] = {}
 
+    @property
+    def causes(self) -> set[Cause]:
+        return {group.cause for group in self._groups.values()}
+
     def add(self, name: str, cause: Cause, reason: str) -> None:
         general = in_general(reason)
         if (cause, general) not in self._groups and len(self._groups) >= REASONS_KEPT:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import chain, repeat
@@ -157,8 +157,11 @@ class Painter:
         for line in self._render(printed):
             out += [*line, Segment.line()]
         whole = log or before != self._size or self._pictures % WHOLE_EVERY == 0
-        for line, old in zip(wanted, chain([] if whole else shown, repeat([])), strict=False):
-            out += [*_rewrite(line, old, self._size.width), Segment.line()]
+        for line, old in zip(wanted, chain([] if whole else shown, repeat(None)), strict=False):
+            if line != old:
+                full = sum(cell_len(segment.text) for segment in line) >= self._size.width
+                out += [*line, *([] if full else [_code("\x1b[K")])]
+            out.append(Segment.line())
         self._console.print(Segments([*out, _code("\x1b[J")]), end="", crop=False)
 
     def _last_printed(self, room: int) -> list[Text]:
@@ -176,27 +179,6 @@ class Painter:
 
     def _render(self, lines: Sequence[Text]) -> list[Line]:
         return [list(Text().join([line]).render(self._console)) for line in lines]
-
-
-def _rewrite(line: Line, shown: Line, width: int) -> Iterator[Segment]:
-    """What makes one line another. What is coloured and has not changed is jumped over: bars are
-    half of all bytes. The rest is not: were the cursor moved (by Enter, say), names and numbers
-    would no longer belong together.
-    """
-    if line == shown:
-        return
-    aligned, column = True, 0
-    for number, segment in enumerate(line):
-        old = shown[number] if number < len(shown) else None
-        cells = cell_len(segment.text)
-        if aligned and segment == old and segment.style:
-            yield _code(f"\x1b[{cells}C")
-        else:
-            yield segment
-        aligned = aligned and old is not None and cell_len(old.text) == cells
-        column += cells
-    if column < width:  # else the last character would go with it
-        yield _code("\x1b[K")
 
 
 def _code(text: str) -> Segment:

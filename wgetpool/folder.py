@@ -12,14 +12,15 @@ from datetime import datetime
 from pathlib import Path
 
 from wgetpool import live
-from wgetpool.errors import SourceError
+from wgetpool.errors import MachineError, SourceError
 from wgetpool.events import Running, Waiting
-from wgetpool.ledger import LedgerError, read_all, read_samples
+from wgetpool.ledger import LedgerError, read_all, read_samples, read_some
 from wgetpool.model import Cause, FileRecord, Orphan, Sample
 from wgetpool.pace import rate_at_end, time_left
 from wgetpool.part import peek
 from wgetpool.store import KnownRun, Store, length_of
 
+SILENT = 15.0  # seconds after which what a run told is old
 STATES = ("done", "partial", "failed", "pending")
 
 
@@ -43,12 +44,13 @@ class FileStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveRun:
-    """A run that works on DIR now, and what it told last: nothing, at first. `heard` is how many
-    seconds ago that was; `due_in` and `since` are as of now. Of one on another machine only the
-    samples in the ledger tell.
+    """A run that works on DIR now, and what it told last. `heard` is how many seconds ago that was;
+    `due_in` and `since` are as of now. One that has told nothing for long has no rates: they are
+    old. Of one that is not `seen`, on another machine say, only the samples in the ledger tell.
     """
 
     known: KnownRun
+    seen: bool = False
     heard: float | None = None
     rate: float | None = None
     left: float | None = None
@@ -80,8 +82,14 @@ class Folder:
 
     @property
     def waiting(self) -> list[Waiting]:
-        """The soonest few of each run."""
-        return [file for run in self.runs for file in run.waiting]
+        """The soonest of each run, but for those that another one is at."""
+        busy = {file.name for file in self.running}
+        waiting = (file for run in self.runs for file in run.waiting)
+        return sorted((file for file in waiting if file.name not in busy), key=lambda f: f.due_in)
+
+    @property
+    def waiting_count(self) -> int:
+        return len(self.waiting) + sum(run.waiting_count - len(run.waiting) for run in self.runs)
 
     @property
     def begun(self) -> list[FileStatus]:
@@ -94,10 +102,18 @@ class Folder:
         return sum(file.bytes for file in self.files)
 
     @property
+    def wanted(self) -> list[FileStatus]:
+        """All but those that failed."""
+        return [file for file in self.files if file.state != "failed"]
+
+    @property
     def size(self) -> int | None:
-        """Of all files together; sizes that are not known count as the mean of those that are."""
-        sizes = [file.size for file in self.files if file.size is not None]
-        return sum(sizes) * len(self.files) // len(sizes) if sizes else None
+        """Of all files but failed ones together; sizes that are not known count as the mean of
+        those that are.
+        """
+        wanted = self.wanted
+        sizes = [file.size for file in wanted if file.size is not None]
+        return sum(sizes) * len(wanted) // len(sizes) if sizes else None
 
     @property
     def rate(self) -> float | None:
@@ -107,27 +123,27 @@ class Folder:
 
     @property
     def left(self) -> float | None:
-        """Seconds until the last of the runs is through; None while one of them cannot tell."""
-        lefts = [run.left for run in self.runs]
-        known = [left for left in lefts if left is not None]
-        return max(known) if known and len(known) == len(lefts) else None
+        """Seconds until all is here. Of several runs each takes the files of the others for its
+        own: only their rates can be believed.
+        """
+        if len(self.runs) == 1:
+            return self.runs[0].left
+        return time_left(sum(file.bytes for file in self.wanted), self.size, self.rate)
 
 
 def look(store: Store, *, only: Sequence[str] = (), now: datetime) -> Folder:
     """Looks at DIR, or at these of its files, the wall clock being `now`. Raises SourceError for a
     name that the ledger does not have, and LedgerError.
     """
-    records = list(read_all(store.ledger))
-    if only:
-        records = [_pick(records, name, store) for name in dict.fromkeys(only)]
+    records = _pick(store, dict.fromkeys(only)) if only else read_all(store.ledger)
     files = [_file_status(store, record) for record in records]
     known = store.known_runs()
     dead = frozenset(each.run for each in known if not each.alive)
-    lengths = {file.name: file for file in files if file.state == "partial"}
+    unfinished = {file.name: file for file in files if file.state in {"partial", "pending"}}
     return Folder(
         store=store,
         files=files,
-        runs=[_live_run(store, each, lengths, now) for each in known if each.alive],
+        runs=[_live_run(store, each, unfinished, now) for each in known if each.alive],
         orphans=_find_orphans(dead) if dead else [],
         last=next(reversed(read_samples(store.ledger)), None),
     )
@@ -137,29 +153,32 @@ def look(store: Store, *, only: Sequence[str] = (), now: datetime) -> Folder:
 def opened(directory: Path) -> Iterator[Store]:
     """DIR, with its ledger to be read inside; raises SourceError where it cannot be."""
     store = Store(directory)
-    if not directory.exists():
-        raise SourceError(f"There is no folder {directory}.")
-    if not store.ledger.exists():
-        raise SourceError(
-            f"{store.directory} is no folder of a run: it has no .wgetpool/ledger.sqlite3."
-        )
     try:
+        if not directory.exists():
+            raise SourceError(f"There is no folder {directory}.")
+        if not store.ledger.exists():
+            raise SourceError(
+                f"{store.directory} is no folder of a run: it has no .wgetpool/ledger.sqlite3."
+            )
         yield store
     except LedgerError as error:
         raise SourceError(f"{store.ledger} cannot be read: {error}.") from error
+    except PermissionError as error:
+        raise MachineError(f"{error.filename} is another user's: look as who began it.") from error
 
 
-def _pick(records: Iterable[FileRecord], name: str, store: Store) -> FileRecord:
-    """The record of a name; the path of the file, or of its part, names it as well."""
-    by_name = {record.name: record for record in records}
-    inside = name.removeprefix(f"{store.directory}/")
-    for asked in (name, inside, inside.removesuffix(".part")):
-        if asked in by_name:
-            return by_name[asked]
-    raise SourceError(
-        f"No file {name} was ever asked for in {store.directory}: "
-        "`wgetpool status` with --names done, failed or pending prints the names."
-    )
+def _pick(store: Store, names: Iterable[str]) -> Iterator[FileRecord]:
+    """The records of these names; the path of a file, or of its part, names it as well."""
+    inside = {name: name.removeprefix(f"{store.directory}/") for name in names}
+    forms = {name: (name, form, form.removesuffix(".part")) for name, form in inside.items()}
+    known = read_some(store.ledger, [form for each in forms.values() for form in each])
+    for name, each in forms.items():
+        if not (found := [known[form] for form in each if form in known]):
+            raise SourceError(
+                f"No file {name.partition('?')[0]} was ever asked for in {store.directory}: "
+                "`wgetpool status` with --names done, failed or pending prints the names."
+            )
+        yield found[0]
 
 
 def _file_status(store: Store, record: FileRecord) -> FileStatus:
@@ -200,13 +219,14 @@ def _live_run(
     if told is None:
         return _sampled_run(store, known, now)
     heard = max((now - told.at).total_seconds(), 0.0)
-    seen = told.progress
+    seen, is_fresh = told.progress, heard <= SILENT
     running = (
         replace(
             file,
             bytes=unfinished[file.name].bytes,
             size=unfinished[file.name].size or file.size,
             since=file.since + heard,
+            rate=file.rate if is_fresh else None,
         )
         for file in seen.running
         if file.name in unfinished
@@ -214,9 +234,10 @@ def _live_run(
     waiting = (replace(file, due_in=max(file.due_in - heard, 0.0)) for file in seen.waiting)
     return LiveRun(
         known=known,
+        seen=True,
         heard=heard,
-        rate=seen.rate,
-        left=None if seen.left is None else max(seen.left - heard, 0.0),
+        rate=seen.rate if is_fresh else None,
+        left=max(seen.left - heard, 0.0) if is_fresh and seen.left is not None else None,
         running=tuple(running),
         waiting=tuple(waiting),
         waiting_count=seen.waiting_count,

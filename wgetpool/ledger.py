@@ -149,13 +149,7 @@ class Ledger:
 
     def find(self, names: Sequence[str]) -> dict[str, FileRecord]:
         """What is known of these names."""
-        found: dict[str, FileRecord] = {}
-        for start in range(0, len(names), CHUNK):
-            chunk = names[start : start + CHUNK]
-            marks = ",".join("?" * len(chunk))
-            query = f"SELECT {COLUMNS} FROM files WHERE name IN ({marks})"  # noqa: S608  only marks
-            found.update((row[0], _record(row)) for row in self._db.execute(query, chunk))
-        return found
+        return _find(self._db, names)
 
     def record(self, rows: Iterable[Row]) -> None:
         """Writes the rows; outside of a transaction in one of their own."""
@@ -231,11 +225,15 @@ def statements_of(script: str) -> list[str]:
 def read_all(path: Path) -> Iterator[FileRecord]:
     """All records by name."""
     with _open_to_read(path) as (db, version):
-        missing = {name for name, since in NEWER.items() if version < since}
-        columns = ", ".join("NULL" if name in missing else name for name in COLUMNS.split(", "))
-        query = f"SELECT {columns} FROM files ORDER BY name"  # noqa: S608  constants only
+        query = f"SELECT {_columns(version)} FROM files ORDER BY name"  # noqa: S608  constants only
         rows = db.execute(query).fetchall() if version else []  # none: a run is just making it
     return iter([_record(row) for row in rows])
+
+
+def read_some(path: Path, names: Sequence[str]) -> dict[str, FileRecord]:
+    """What is known of these names."""
+    with _open_to_read(path) as (db, version):
+        return _find(db, names, version) if version else {}
 
 
 def read_names(path: Path, prefix: str, limit: int) -> list[str]:
@@ -275,6 +273,25 @@ def _open_to_read(path: Path) -> Iterator[tuple[sqlite3.Connection, int]]:
         yield db, version
     finally:
         db.close()
+
+
+def _columns(version: int) -> str:
+    """Those of the files, as a ledger of this version has them."""
+    missing = {name for name, since in NEWER.items() if version < since}
+    return ", ".join("NULL" if name in missing else name for name in COLUMNS.split(", "))
+
+
+def _find(
+    db: sqlite3.Connection, names: Sequence[str], version: int = SCHEMA_VERSION
+) -> dict[str, FileRecord]:
+    found: dict[str, FileRecord] = {}
+    columns = _columns(version)
+    for start in range(0, len(names), CHUNK):
+        chunk = names[start : start + CHUNK]
+        marks = ",".join("?" * len(chunk))
+        query = f"SELECT {columns} FROM files WHERE name IN ({marks})"  # noqa: S608  only marks
+        found.update((row[0], _record(row)) for row in db.execute(query, chunk))
+    return found
 
 
 def _last_samples(db: sqlite3.Connection, run: str | None = None) -> list[Sample]:

@@ -39,7 +39,12 @@ class Billboard:
         """Replaces what was shown before: nobody reads half of it. Raises OSError."""
         told = {"at": look.at.isoformat(), "progress": asdict(look.progress)}
         fresh = os.memfd_create(NAME)
-        os.write(fresh, json.dumps(told).encode())
+        try:
+            with open(fresh, "wb", closefd=False) as file:
+                file.write(json.dumps(told).encode())
+        except OSError:
+            os.close(fresh)
+            raise
         self.close()
         self._shown = fresh
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
+from dataclasses import replace
 
 from wgetpool.errands import Errands
 from wgetpool.events import Event
@@ -19,6 +20,7 @@ from wgetpool.records import sample_of
 from wgetpool.scheduler import Scheduler
 from wgetpool.store import Store
 
+SHOWN_WAITING = 8  # waiting files that the listener is told of; onlookers are shown more
 INTERVAL = 2.0  # seconds between two looks, where nobody asks for more
 SAMPLE_INTERVAL = 10.0  # between two samples for the ledger, at least
 SAMPLES_A_RUN = 1000  # and it grows with the run: so many by then, and then ever fewer
@@ -80,7 +82,7 @@ class Monitor:
         progress = self._pacer.complete(seen)
         if self._interval is not None and now >= self._tell_at:
             self._tell_at = now + self._interval
-            self._emit(progress)
+            self._emit(replace(progress, waiting=progress.waiting[:SHOWN_WAITING]))
         # Only while bytes come: then the disk answers, and the ledger's keeper does not hang on it.
         if now >= self._sample_at and progress.received > self._received:
             self._sample_at = now + max(SAMPLE_INTERVAL, progress.seconds / SAMPLES_A_RUN)
@@ -89,6 +91,13 @@ class Monitor:
         with suppress(OSError):  # no descriptor, no memory: others will complain
             self._billboard.show(Look(at=at, progress=progress))
         self._is_looking = False
+
+    def last_sample(self) -> Sample | None:
+        """How far the run has come at its end; None where it brought nothing."""
+        progress = self._scheduler.progress({}, seconds=self._clock.now() - self._began)
+        if not progress.received:
+            return None
+        return sample_of(progress, run=self._run, at=self._clock.wall())
 
     def close(self) -> None:
         self._billboard.close()

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from wgetpool.advice import Groups, in_general
 from wgetpool.events import Running, Waiting
-from wgetpool.folder import FileStatus, Folder
+from wgetpool.folder import SILENT, FileStatus, Folder
 from wgetpool.model import Cause, Sample
 from wgetpool.names import shorten_all
 from wgetpool.pace import time_left
@@ -34,8 +34,7 @@ ENDLESS = 10_000  # columns of a pipe
 GAP = 2  # between columns
 NAME_MIN, NAME_ROOM = 12, 16  # columns: with less room the time left goes first
 NAMES_SHOWN = 5
-BEGUN_SHOWN = 20  # files that nobody works on
-SILENT = 15.0  # seconds after which it is said that a run tells nothing
+BEGUN_SHOWN, WAITING_SHOWN = 20, 8  # files that nobody works on, and that are tried again
 
 
 def lines_of(folder: Folder, width: int) -> Iterator[str]:
@@ -53,8 +52,10 @@ def _head(folder: Folder) -> Iterator[str]:
     if runs:
         verb = "a run is" if len(runs) == 1 else f"{len(runs):,} runs are"
         yield f"{verb} working on it: {', '.join(run.known.whereabouts for run in runs)}"
-        if (silence := max(run.heard or 0.0 for run in runs)) > SILENT:
+        if (silence := max((run.heard or 0.0) * run.seen for run in runs)) > SILENT:
             yield f"it has told nothing for {format_left(silence)}: is it stopped?"
+        if not all(run.seen for run in runs):
+            yield "its workers cannot be seen from here, or not yet"
     else:
         yield "no run is working on it" + _since(folder.last)
     if orphans:
@@ -68,9 +69,11 @@ def _counts(folder: Folder) -> Iterator[str]:
     """'12 of 50 files whole', '6 running', ..."""
     counts = Counter(file.state for file in folder.files)
     yield f"{counts['done']:,} of {count(len(folder.files), 'file')} whole"
-    running, begun = len(folder.running), len(folder.begun)
+    running = len(folder.running)
     left = counts["partial"] + counts["pending"] - running
-    waiting = min(sum(run.waiting_count for run in folder.runs), left)
+    waiting = min(folder.waiting_count, left)
+    unnamed = waiting - len(folder.waiting)  # of many that wait: begun, most likely
+    begun = max(len(folder.begun) - max(unnamed, 0), 0)
     rest = left - waiting - begun
     told = (
         (running, "running"),
@@ -83,10 +86,11 @@ def _counts(folder: Folder) -> Iterator[str]:
 
 
 def _here(folder: Folder) -> str:
+    here = format_size(sum(file.bytes for file in folder.wanted))
     if not folder.size or folder.is_whole:
-        return format_size(folder.bytes)
-    exact = all(file.size is not None for file in folder.files)
-    return f"{format_size(folder.bytes)} of {'' if exact else 'about '}{format_size(folder.size)}"
+        return here
+    exact = all(file.size is not None for file in folder.wanted)
+    return f"{here} of {'' if exact else 'about '}{format_size(folder.size)}"
 
 
 def _since(last: Sample | None) -> str:
@@ -106,7 +110,7 @@ def _speed(folder: Folder) -> Iterator[str]:
 
 def _tables(folder: Folder, width: int) -> Iterator[str]:
     """What is under way: files that are fetched or begun, and below them those that wait."""
-    waiting, begun = folder.waiting, folder.begun
+    waiting, begun = folder.waiting[:WAITING_SHOWN], folder.begun
     shown = begun[:BEGUN_SHOWN]
     cells = [*map(_pace_of, folder.running), *((_share(file), "", "", "") for file in shown)]
     if _room(cells, width) < NAME_ROOM:
@@ -120,7 +124,10 @@ def _tables(folder: Folder, width: int) -> Iterator[str]:
     yield from _draw([(labels[name], *row) for name, row in zip(names, cells, strict=True)], width)
     if more := len(begun) - len(shown):
         yield f"and {more:,} more begun"
-    here = {file.name: _share(file) for file in folder.files if file.bytes}
+    waits_for = {file.name for file in waiting}
+    here = {
+        file.name: _share(file) for file in folder.files if file.name in waits_for and file.bytes
+    }
     yield from _draw(
         [
             (labels[name], here.get(file.name, ""), _next_try(file))
@@ -128,7 +135,7 @@ def _tables(folder: Folder, width: int) -> Iterator[str]:
         ],
         width,
     )
-    if more := sum(run.waiting_count for run in folder.runs) - len(waiting):
+    if more := folder.waiting_count - len(waiting):
         yield f"and {more:,} more waiting"
     if len(folder.runs) == 1 and (elsewhere := folder.runs[0].elsewhere):
         yield f"and {count(elsewhere, 'file')} of another run"

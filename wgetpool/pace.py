@@ -79,8 +79,12 @@ class Pacer:
         self._pace.add(seen.seconds, seen.received)
         self._rates = {file.name: self._rate_of(file, seen.seconds) for file in seen.running}
         running = (replace(file, rate=self._rates[file.name][1].value) for file in seen.running)
+        files = tuple(running)
         left = self._pace.left(seen.bytes, seen.size)
-        return replace(seen, rate=self._pace.rate, left=left, running=tuple(running))
+        if left is not None:  # the last file may be a slow one, or one that waits
+            lasts = [time_left(file.bytes, file.size, file.rate) or 0.0 for file in files]
+            left = max(left, *lasts, *(file.due_in for file in seen.waiting), 0.0)
+        return replace(seen, rate=self._pace.rate, left=left, running=files)
 
     def _rate_of(self, file: Running, at: float) -> tuple[int, Rate]:
         attempt, rate = self._rates.get(file.name, (0, None))
@@ -92,10 +96,13 @@ class Pacer:
 
 def rate_at_end(samples: Sequence[Sample]) -> float | None:
     """Bytes a second over the last minutes of a run; None where too few samples tell."""
-    late = [one for one in samples if one.seconds >= samples[-1].seconds - STEADY_WINDOW]
-    if len(late) < 2 or (took := late[-1].seconds - late[0].seconds) <= 0:
+    if len(samples) < 2:
         return None
-    return (late[-1].received - late[0].received) / took
+    last, before = samples[-1], samples[-2]
+    window = max(STEADY_WINDOW, last.seconds - before.seconds)  # they grow rarer with the run
+    first = next(one for one in samples if one.seconds >= last.seconds - window)
+    took = last.seconds - first.seconds
+    return (last.received - first.received) / took if took > 0 else None
 
 
 def time_left(size: int, whole: int | None, rate: float | None) -> float | None:

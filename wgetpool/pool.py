@@ -13,6 +13,7 @@ import random
 import signal
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -41,6 +42,7 @@ from wgetpool.model import (
     FileRecord,
     Inbox,
     Outcome,
+    Sample,
     Settings,
     WholePart,
 )
@@ -183,12 +185,16 @@ class Pool:
             # A slow disk holds up fetching.
             while self._has_room and (order := scheduler.next_order()):
                 self._errands.send(self._crew.workers, self._on_outcome, self._fetch, order)
-            if entries := scheduler.due_elsewhere():
-                self._survey(entries)
-            if not self._keeping and scheduler.ready <= self._settings.workers:
-                self._survey_next()
-            self._publish_when_due()
+            if not self._hangs:  # the disk does not answer, and would keep the keeper, too
+                self._employ_keeper()
             self._monitor.look_when_due()
+
+    def _employ_keeper(self) -> None:
+        if entries := self._scheduler.due_elsewhere():
+            self._survey(entries)
+        if not self._keeping and self._scheduler.ready <= self._settings.workers:
+            self._survey_next()
+        self._publish_when_due()
 
     @property
     def _has_room(self) -> bool:
@@ -198,15 +204,16 @@ class Pool:
         """Blocks until something arrives or is due, then takes it."""
         now = self._clock.now()
         dues = [self._scheduler.due_in(room=self._has_room)]
-        if self._hangs:
-            dues.append(1.0)
-        elif not self._keeping:
+        if not self._keeping:
             dues.append(self._outbox.due_in())
         if self._publisher is not None:
             dues.append(self._monitor.due_in())
         if self._give_up_at is not None:
             dues.append(self._give_up_at - now)
-        self._errands.take(min((due for due in dues if due is not None), default=None))
+        wait = min((due for due in dues if due is not None), default=None)
+        if self._hangs:  # what is due may have to wait for the disk
+            wait = 1.0 if wait is None else max(wait, 0.5)
+        self._errands.take(wait)
 
     # ------------------------------------------------------------ workers
 
@@ -239,7 +246,7 @@ class Pool:
 
         self._errands.send(self._crew.keeper, done, work, *args)
 
-    def _open(self) -> tuple[RunLock, Publisher, Cleared]:
+    def _open(self) -> tuple[RunLock, Publisher, Cleared, bool]:
         """Makes what the run needs in DIR, and ends the wgets that killed runs left behind."""
         self._store.make()
         if self._settings.locking:
@@ -253,10 +260,10 @@ class Pool:
             skip_gone=self._settings.skip_gone,
         )
         publisher.expect(self._entries)
-        return lock, publisher, left
+        return lock, publisher, left, self._store.live_runs() == [self._run]
 
-    def _on_open(self, opened: tuple[RunLock, Publisher, Cleared]) -> None:
-        self._lock, self._publisher, left = opened
+    def _on_open(self, opened: tuple[RunLock, Publisher, Cleared, bool]) -> None:
+        self._lock, self._publisher, left, self._scheduler.alone = opened
         self._monitor.expect_rate(self._publisher.last_rate)
         self._emit(
             RunStarted(
@@ -278,8 +285,11 @@ class Pool:
         for complaint in self._complaints:
             self._warn(complaint)
 
-    def _close(self) -> None:
+    def _close(self, last: Sample | None) -> None:
         if self._publisher is not None:
+            if last is not None:
+                with suppress(MachineError):  # it is over, whatever becomes of this
+                    self._publisher.record([last])
             self._publisher.close()
         for claim in self._claims:
             os.close(claim)
@@ -325,8 +335,6 @@ class Pool:
         """Publishes a group that has waited long enough, or when nothing else is going on."""
         due_in = self._outbox.due_in()
         if self._keeping or due_in is None or self._publisher is None:
-            return
-        if self._hangs:  # the disk does not answer, and would keep the keeper, too
             return
         if due_in > 0 and self._scheduler.running:
             return
@@ -430,7 +438,8 @@ class Pool:
             patience = max(self._give_up_at - self._clock.now(), 0.0)
         if not self._all_arrive(patience) or self._children.stuck():  # it would hang as well
             return False
-        self._errands.send(self._crew.keeper, lambda _: None, self._close)
+        last = self._monitor.last_sample()
+        self._errands.send(self._crew.keeper, lambda _: None, self._close, last)
         if not self._all_arrive(max(patience, AT_ONCE)):
             return False
         for executor in (self._crew.keeper, self._crew.sampler, self._crew.workers):

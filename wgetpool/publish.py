@@ -88,6 +88,13 @@ class Publisher:
             raise MachineError(f"{error.filename} cannot be read: {error.strerror}.") from error
         return surveyed
 
+    def record(self, rows: Iterable[Row]) -> None:
+        """Writes down what needs no file."""
+        try:
+            self._ledger.record(rows)
+        except LedgerError as error:
+            raise _unusable(self._store, error) from error
+
     def publish(self, batch: Sequence[WholePart], rows: Iterable[Row]) -> dict[str, OSError | None]:
         """Publishes the batch. `rows` has the records of its files, and what else is to be written
         down.

@@ -48,7 +48,7 @@ from wgetpool.slots import Slots
 RELOOK = 2.0  # seconds until a file that another run holds is looked at again, growing each time
 RELOOK_MAX = 30.0
 CERTAIN = 0.5  # seconds after which an attempt that goes on has its part
-SHOWN_WAITING = 8  # waiting files that a Progress names
+KNOWN_WAITING = 200  # waiting files that a Progress names at most
 
 ALLOWED = {
     FileState.PENDING: {FileState.RUNNING, FileState.SKIPPED, FileState.FAILED},
@@ -98,6 +98,7 @@ class Tally:
     done: int = 0
     skipped: int = 0
     failed: int = 0
+    gone: int = 0  # of those skipped
     received: int = 0
     finished_bytes: int = 0
     sized: int = 0
@@ -129,6 +130,7 @@ class Scheduler:
         self.tally = Tally()
         self.slots = Slots(settings.workers, clock=clock)
         self.halted: Failure | None = None
+        self.alone = True  # no other run is known to work on DIR
         self._clock, self._jitter, self._emit = clock, jitter, emit
         self._ready: deque[Job] = deque()
         self._running: dict[str, Job] = {}
@@ -164,8 +166,11 @@ class Scheduler:
         job = self._put_back(entry)
         self._move(job, FileState.SKIPPED)
         self.tally.skipped += 1
-        self.tally.finished_bytes += size
-        self._learn_size(job, size)
+        if why == "gone":
+            self.tally.gone += 1
+        else:
+            self.tally.finished_bytes += size
+            self._learn_size(job, size)
         self._emit(FileSkipped(name=entry.name, bytes=size, why=why))
 
     def halt(self, failure: Failure) -> None:
@@ -246,7 +251,7 @@ class Scheduler:
         job.attempt_at = now
         job.started_at = job.started_at or now
         self._running[job.entry.name] = job
-        if not self._looks[job.entry.name]:
+        if self.alone:
             self._announce(job)
         return AttemptOrder(
             directory=self.settings.directory,
@@ -265,8 +270,8 @@ class Scheduler:
         )
 
     def _announce(self, job: Job) -> None:
-        """Tells of an attempt, once. At a file that another run had, not before it is certain that
-        we have it now.
+        """Tells of an attempt, once. Beside other runs not before it is certain that the file is
+        ours.
         """
         if job.attempts > job.announced:
             job.announced = job.attempts
@@ -477,6 +482,7 @@ class Scheduler:
 
     def _put_elsewhere(self, job: Job) -> None:
         self._move(job, FileState.ELSEWHERE)
+        self.alone = False
         wait = min(RELOOK * 1.5 ** self._looks[job.entry.name], RELOOK_MAX)
         self._looks[job.entry.name] += 1
         self._push(self._elsewhere, job, wait)
@@ -505,6 +511,12 @@ class Scheduler:
             self.tally.sized -= 1
             self.tally.size -= job.size
             job.size = None
+
+    def _size_of_all(self) -> int | None:
+        """Of those that are wanted here, in bytes: sizes that are not known count as the mean."""
+        tally = self.tally
+        files = self.files - tally.failed - tally.gone
+        return tally.size * files // tally.sized if tally.sized else None
 
     def to_sample(self) -> list[tuple[str, bool]]:
         """The names of running files, and whether their sizes are still to be learned."""
@@ -542,7 +554,7 @@ class Scheduler:
             failed=tally.failed,
             bytes=tally.finished_bytes + held,
             received=received,
-            size=tally.size * (self.files - tally.failed) // tally.sized if tally.sized else None,
+            size=self._size_of_all(),
             running=tuple(rows),
             waiting=_soonest(self._backoff, now),
             waiting_count=len(self._backoff),
@@ -558,5 +570,5 @@ def _soonest(backoff: Sequence[_Due], now: float) -> tuple[Waiting, ...]:
             due_in=max(due.at - now, 0.0),
             reason=due.job.reason,
         )
-        for due in heapq.nsmallest(SHOWN_WAITING, backoff)
+        for due in heapq.nsmallest(KNOWN_WAITING, backoff)
     )

@@ -29,7 +29,7 @@ class Story:
 
 def read_story(folder: Folder, file: FileStatus) -> Story:
     """What is known of the file, from the ledger and from the runs that are live."""
-    now = " ".join(_going_on(folder, file))
+    now = "; ".join(_going_on(folder, file))
     return Story(
         file=file,
         attempts=read_attempts(folder.store.ledger, file.name),
@@ -53,6 +53,8 @@ def _going_on(folder: Folder, file: FileStatus) -> Iterator[str]:
 def _next_step(folder: Folder, file: FileStatus, *, is_going_on: bool) -> str:
     if is_going_on or file.state == "done":
         return ""
+    if file.state == "failed" and file.cause in {None, Cause.OTHER}:  # that was all
+        return "Run the same wgetpool get again: it tries the file once more."
     if file.state == "failed":
         return next_step(file.cause or Cause.OTHER, directory=str(folder.store.directory))
     if folder.runs:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from wgetpool.advice import NAMES_SHOWN, Groups
 from wgetpool.events import AttemptFailed, Event, FileDone, FileFailed, FileSkipped, RunFinished
+from wgetpool.model import Cause
 from wgetpool.words import (
     count,
     format_duration,
@@ -54,7 +55,8 @@ class Summary:
             lines.append(f"Nothing proves {files} whole: the server told no length.")
             lines.append(f"  {some(self._unproved, NAMES_SHOWN, unproved)}")
         lines += self._failures.lines(self.directory)
-        if end.failed or end.left:
+        wrong = self._failures.causes == {Cause.CUT_LINK}  # the command itself
+        if end.left or (end.failed and not wrong):
             lines += self._goes_on()
         return [printable(line) for line in lines]
 

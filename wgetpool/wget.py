@@ -218,7 +218,8 @@ def _proxy_warnings(environ: Mapping[str, str]) -> Iterator[str]:
 
 # ---------------------------------------------------------------- what it said
 
-_STATUS = re.compile(r"  HTTP/\d(?:\.\d)? +(\d{3}) ?(.*)")
+_PHRASES = {int(status): status.phrase for status in HTTPStatus}
+_STATUS = re.compile(r"  HTTP/\d(?:\.\d)? +(\d{3})(?!\d)")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _CONTENT_RANGE = re.compile(
     r"bytes +(?:([0-9]{1,18})-[0-9]{1,18}|\*)/([0-9]{1,18}|\*)", re.IGNORECASE
@@ -254,11 +255,11 @@ def read_head(log: bytes) -> Head | None:
     lines = log.decode("latin-1").split("\n")
     for index in range(len(lines) - 1, -1, -1):
         if match := _STATUS.match(lines[index]):
-            return _parse_head(int(match[1]), match[2].strip(), lines[index + 1 :])
+            return _parse_head(int(match[1]), lines[index + 1 :])
     return None
 
 
-def _parse_head(status: int, reason: str, lines: list[str]) -> Head:
+def _parse_head(status: int, lines: list[str]) -> Head:
     fields: dict[str, str] = {}
     for line in lines:
         if not line.startswith("  "):
@@ -277,7 +278,7 @@ def _parse_head(status: int, reason: str, lines: list[str]) -> Head:
     etag = fields.get("etag")
     return Head(
         status=status,
-        reason=reason,
+        reason=_PHRASES.get(status, ""),  # not the server's: it may repeat the URL
         start=start,
         length=length,
         remote=RemoteFile(
@@ -345,13 +346,11 @@ def _distrust(text: str) -> tuple[Trouble, str]:
     return trouble, ", ".join(flaws)
 
 
-_PHRASES = {status.phrase: f"{status} {status.phrase}" for status in HTTPStatus}
-
-
 def _tunnel_status(text: str) -> str:
     """The proxy's status, of which wget tells the words only: those that are known."""
     told = re.search(r"Proxy tunneling failed: (.*?)(?:Unable to establish SSL connection|$)", text)
-    return _PHRASES.get(told[1].strip(), "") if told else ""
+    words = told[1].strip() if told else ""
+    return next((f"{code} {phrase}" for code, phrase in _PHRASES.items() if phrase == words), "")
 
 
 def _signal_name(number: int) -> str:

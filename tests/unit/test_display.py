@@ -547,21 +547,6 @@ class TestLiveReporter:
 
         assert len(terminal.getvalue()) == before
 
-    def test_an_unchanged_bar_costs_nothing(self, terminal):
-        """Only names and numbers are written again, and nothing is erased before that."""
-        live = reporter(terminal)
-        live.handle(progress(running=(running(rate=95.0 * MIB),)))
-        before = len(terminal.getvalue())
-
-        live.handle(progress(seconds=11.0, running=(running(rate=94.0 * MIB),)))
-
-        came = terminal.getvalue()[before:]
-        assert "━" not in came
-        assert "─" not in came
-        assert "sa_000000.tar" in came
-        assert "\x1b[2K" not in came
-        assert terminal.shown()[0].count("━") > 1
-
     def test_what_others_write_is_painted_over(self, terminal):
         """After Enter, or a message of the system, the board is whole again before long."""
         live = reporter(terminal)

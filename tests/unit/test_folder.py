@@ -126,13 +126,15 @@ def test_what_a_run_told_is_brought_up_to_now(store: Store, run: Billboard) -> N
     )
     run.show(Look(at=NOON, progress=told))
 
-    soon, late = see(store, after=2.0), see(store, after=100.0)
+    soon, old = see(store, after=2.0), see(store, after=100.0)
 
     (live,) = soon.runs
+    assert live.seen
     assert live.running == (replace(rows[0], bytes=70, since=7.0),)
     assert live.waiting == (replace(waits, due_in=1.0),)
     assert (live.heard, live.rate, live.left, live.elsewhere) == (2.0, 10.0, 28.0, 2)
-    assert (late.left, late.waiting[0].due_in) == (0.0, 0.0)
+    assert (old.left, old.rate, old.running[0].rate) == (None, None, None)
+    assert old.waiting[0].due_in == 0.0
 
 
 def test_a_run_on_another_machine_tells_by_its_samples(store: Store) -> None:
@@ -162,16 +164,45 @@ def test_a_run_on_another_machine_tells_by_its_samples(store: Store) -> None:
     assert folder.last == samples[-1]
 
 
-def test_the_time_left_is_that_of_the_last_run_to_be_through() -> None:
-    """And not known while one of them does not know its own."""
+def test_the_time_left_of_several_runs_is_reckoned_from_their_rates(store: Store) -> None:
+    """Each takes the files of the others for its own, and would be too late by itself."""
+    write(store, FileRecord(name="a", state="pending", size=1000))
+    store.part("a").write_bytes(b"x" * 400)
 
-    def left(*lefts: float | None) -> float | None:
-        runs = [LiveRun(known=KNOWN, left=each, rate=each) for each in lefts]
-        return Folder(store=Store(Path("/x")), files=[], runs=runs, orphans=[]).left
+    def left(*runs: LiveRun) -> float | None:
+        return replace(see(store), runs=list(runs)).left
 
-    assert left(10.0, 30.0) == 30.0
-    assert left(10.0, None) is None
+    one = LiveRun(known=KNOWN, left=300.0, rate=2.0)
+    assert left(one) == 300.0
+    assert left(one, one) == 150.0
+    assert left(replace(one, rate=None), replace(one, rate=None)) is None
     assert left() is None
+
+
+def test_a_worker_is_seen_before_its_first_byte(store: Store, run: Billboard) -> None:
+    """That is when people ask why."""
+    write(store, FileRecord(name="a", state="pending"))
+    row = Running(name="a", attempt=1, bytes=0, size=None, since=5.0)
+    run.show(Look(at=NOON, progress=progress(running=(row,))))
+
+    assert see(store).running == [row]
+
+
+def test_a_file_that_one_run_has_does_not_wait_in_another(store: Store) -> None:
+    """It stands in one place, and is counted once."""
+    row = Running(name="a", attempt=1, bytes=0, size=None, since=5.0)
+    waits = tuple(
+        Waiting(name=n, attempt=2, due_in=at, reason="r") for n, at in (("a", 1), ("b", 9))
+    )
+    runs = [
+        LiveRun(known=KNOWN, running=(row,)),
+        LiveRun(known=KNOWN, waiting=waits, waiting_count=5),
+    ]
+
+    folder = Folder(store=store, files=[], runs=runs, orphans=[])
+
+    assert [file.name for file in folder.waiting] == ["b"]
+    assert folder.waiting_count == 4
 
 
 def test_the_size_of_all_is_reckoned_from_those_that_are_known(store: Store) -> None:
@@ -181,6 +212,8 @@ def test_the_size_of_all_is_reckoned_from_those_that_are_known(store: Store) -> 
 
     assert see(store).size == 60
     assert see(store, "c").size is None
+    write(store, FileRecord(name="d", state="failed", size=500))
+    assert see(store).size == 60
     assert see(store, "b", "a", "b").size == 40
 
 

@@ -86,6 +86,23 @@ def test_what_cannot_be_understood_is_passed_over(known: KnownRun) -> None:
         os.close(descriptor)
 
 
+def test_a_machine_without_memory_costs_a_look_and_no_descriptor(
+    known: KnownRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is tried."""
+    before = open_files()
+    full = os.open("/dev/full", os.O_WRONLY)
+    billboard = Billboard()
+    monkeypatch.setattr(os, "memfd_create", lambda _: os.dup(full))
+
+    for _ in range(3):
+        with pytest.raises(OSError, match="No space left"):
+            billboard.show(LOOK)
+
+    os.close(full)
+    assert open_files() == before
+
+
 def open_files() -> list[str]:
     return sorted(path.name for path in Path("/proc/self/fd").iterdir())
 

@@ -27,7 +27,7 @@ def file(name: str, state: str, here: int = 0, **given: Any) -> FileStatus:
 
 def run(*running: Running, **given: Any) -> LiveRun:
     known = KnownRun(run="r", alive=True, signature=Signature(pid=7))
-    return LiveRun(known=known, running=running, heard=0.5, **given)
+    return LiveRun(known=known, seen=True, running=running, heard=0.5, **given)
 
 
 def running(number: int, **given: Any) -> Running:
@@ -56,7 +56,7 @@ def test_the_first_line_tells_all_there_is() -> None:
 
     assert lines[:3] == [
         "1 of 7 files whole, 1 running, 1 waiting, 1 begun, 1 failed, 2 to come",
-        "1.5 GiB of about 7.0 GiB here, 1.0 MiB/s, about 2 min left",
+        "1.5 GiB of about 6.0 GiB here, 1.0 MiB/s, about 2 min left",
         "a run is working on it: pid 7",
     ]
     assert lines[3] == "sa_000001.tar  0.2/1.0 GiB  25%  10.0 MiB/s  2 min left"
@@ -113,6 +113,13 @@ def test_a_run_that_says_nothing_any_more_is_doubted() -> None:
     lines = tell([file("a", "pending")], replace(run(), heard=40.0))
 
     assert "it has told nothing for 40 s: is it stopped?" in lines
+
+
+def test_a_run_whose_workers_cannot_be_seen_says_so() -> None:
+    """On another machine, or another user's: it is not idle."""
+    lines = tell([file("a", "partial", 5)], replace(run(), seen=False, heard=None))
+
+    assert "its workers cannot be seen from here, or not yet" in lines
 
 
 def test_what_failed_stands_below_with_what_to_do() -> None:

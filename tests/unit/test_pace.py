@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgetpool.events import Progress, Running
+from wgetpool.events import Progress, Running, Waiting
 from wgetpool.model import Sample
 from wgetpool.pace import SETTLED, STEADY_WINDOW, Pace, Pacer, Rate, rate_at_end
 
@@ -118,6 +119,18 @@ def test_each_file_has_its_own_rate_and_each_attempt_begins_anew() -> None:
     assert rates(pacer.complete(seen(3.0, ("a", 2, 600), ("c", 1, 9)))) == {"a": None, "c": None}
 
 
+def test_the_time_left_is_never_less_than_that_of_a_file_or_a_wait() -> None:
+    """The last one may be slow, or wait for long."""
+    pacer = Pacer(earlier=10.0**6)
+    pacer.complete(replace(seen(1.0, ("slow", 1, 0)), size=1000))
+    slow = replace(seen(2.0, ("slow", 1, 10)), size=1000)
+    slow = replace(slow, running=(replace(slow.running[0], size=1000),))
+
+    assert pacer.complete(slow).left == pytest.approx(99)
+    wait = Waiting(name="w", attempt=2, due_in=300.0, reason="r")
+    assert pacer.complete(replace(slow, waiting=(wait,))).left == 300
+
+
 def sample(seconds: float, received: int) -> Sample:
     counts = dict.fromkeys(("files", "done", "skipped", "failed", "running", "waiting"), 1)
     return Sample(run="r", at="", seconds=seconds, bytes=0, received=received, size=None, **counts)
@@ -128,6 +141,8 @@ def test_the_rate_at_a_runs_end_is_that_of_its_last_minutes() -> None:
     samples = [sample(0, 0), sample(5000, 10**9), sample(5100, 10**9 + 1000)]
 
     assert rate_at_end(samples) == 10
+    rare = [sample(400_000, 0), sample(400_400, 4000)]  # of a run of days
+    assert rate_at_end(rare) == 10
     assert rate_at_end(samples[:1]) is None
     assert rate_at_end([]) is None
 

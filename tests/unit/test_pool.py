@@ -364,7 +364,7 @@ def test_a_disk_that_hangs_is_not_waited_for(
     assert stage.store.live_runs() != []
     hangs = any("does not answer" in warning.message for warning in run.reporter.of(Warned))
     assert hangs is (patience == pool.PATIENCE)
-    run.pool._close()
+    run.pool._close(None)
     run.pool._stop.close()
 
 

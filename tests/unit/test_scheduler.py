@@ -39,7 +39,7 @@ from wgetpool.model import (
     Url,
     WholePart,
 )
-from wgetpool.scheduler import ALLOWED, RELOOK, Job, Scheduler
+from wgetpool.scheduler import ALLOWED, KNOWN_WAITING, RELOOK, Job, Scheduler
 
 MIB = 1024**2
 TRANSIENT, PERMANENT = FailureClass.TRANSIENT, FailureClass.PERMANENT
@@ -848,17 +848,44 @@ def test_a_sample_that_was_asked_for_before_an_attempt_says_nothing_of_it() -> N
 
 
 def test_many_waiting_files_are_counted_and_the_soonest_named() -> None:
-    """A display has so many lines."""
-    desk = Desk(20)
-    for number in range(20):
-        desk.add(f"{number:02}")
+    """Nobody reads a hundred thousand names."""
+    many = KNOWN_WAITING + 20
+    desk = Desk(many)
+    for number in range(many):
+        desk.add(f"{number:03}")
         desk.order()
-        desk.fail(f"{number:02}", retry_after=100.0 - number)
+        desk.fail(f"{number:03}", retry_after=1000.0 - number)
 
     progress = desk.scheduler.progress({}, seconds=1.0)
 
-    assert progress.waiting_count == 20
-    assert [row.name for row in progress.waiting] == [f"{n:02}" for n in range(19, 11, -1)]
+    assert progress.waiting_count == many
+    assert [row.name for row in progress.waiting] == [f"{n:03}" for n in range(many - 1, 19, -1)]
+
+
+def test_files_that_were_moved_on_are_not_reckoned_with() -> None:
+    """--skip-gone: they have no size here, and the mean is not theirs."""
+    desk = Desk(100)
+    for number in range(90):
+        desk.scheduler.skip(entry(f"{number}"), size=0, why="gone")
+    for number in range(10):
+        desk.add(f"x{number}", size=1000 if number == 0 else None)
+
+    assert desk.scheduler.progress({}, seconds=1.0).size == 10_000
+
+
+def test_beside_other_runs_an_attempt_is_told_of_when_the_file_is_certainly_ours() -> None:
+    """What another run has is no attempt: told of neither as begun nor as anything else."""
+    desk = Desk(2)
+    desk.scheduler.alone = False
+    desk.add("a", "b")
+    desk.order()
+    desk.order()
+
+    desk.scheduler.take(Outcome(name="a", ending=Ending.ELSEWHERE))
+    desk.clock.advance(1.0)
+    desk.scheduler.progress({}, seconds=1.0)
+
+    assert [event.name for event in desk.reporter.of(AttemptStarted)] == ["b"]
 
 
 # ---------------------------------------------------------------- every history
