@@ -7,6 +7,10 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+from hypothesis import settings
+
+settings.register_profile("unhurried", deadline=None)  # a busy machine fails no test
+settings.load_profile("unhurried")
 
 
 def pytest_configure() -> None:

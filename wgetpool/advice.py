@@ -14,7 +14,6 @@ from wgetpool.model import Cause
 from wgetpool.words import count, some
 
 NAMES_SHOWN = 3  # of the files of one group
-REASONS_SHOWN = 8
 REASONS_KEPT = 200  # those that come later are counted, not told
 
 # What belongs to one file in a reason, and what it reads without that.
@@ -35,8 +34,8 @@ def next_step(cause: Cause, *, directory: str) -> str:
 _STEPS = {
     # the way to the server
     Cause.NAME_SERVICE: "See whether this machine resolves names (getent hosts SERVER), and "
-    "whether the links spell the server right.",
-    Cause.REFUSED: "Nothing listens there: the server is down, or the port in the links is wrong.",
+    "whether the server's name is spelled right.",
+    Cause.REFUSED: "Nothing listens there: the server is down, or the port is wrong.",
     Cause.UNREACHABLE: "See whether this machine has a network and a way to the server "
     "(ip route get ADDRESS).",
     Cause.CONNECTION: "Such breaks often pass. If they do not: fewer at a time (-j) and more "
@@ -50,40 +49,37 @@ _STEPS = {
     "you go to this server. no_proxy=HOST,... goes past it.",
     Cause.PROXY_LOGIN: "Put the login into http_proxy and https_proxy: "
     "http://USER:PASSWORD@HOST:PORT.",
-    Cause.TLS: "See whether the server speaks https on this port, or whether the links should "
-    "begin with http://.",
+    Cause.TLS: "See whether the server speaks https on this port; a link of another kind begins "
+    "with http://.",
     Cause.CERTIFICATE: "Install the package ca-certificates, if it is missing. An authority of "
     "your own, or of a proxy that reads along, is added with update-ca-certificates.",
     Cause.CERTIFICATE_DATE: "See whether this machine's clock is right (date). If it is, the "
     "server needs a new certificate: tell its operator.",
-    Cause.CERTIFICATE_NAME: "See whether the links name the server by its proper name, not by "
-    "an address or an alias.",
+    Cause.CERTIFICATE_NAME: "Name the server by its proper name, not by an address or an alias.",
     # what it answers
-    Cause.LOGIN: "Put the login into the links, https://USER:PASSWORD@HOST/..., in a links file. "
-    "~/.netrc is not read.",
+    Cause.LOGIN: "Put the login into a links file, as https://USER:PASSWORD@HOST/... "
+    "(~/.netrc is not read).",
     Cause.EXPIRED: "Get a fresh list, and put it in the place of the old one: files are known by "
     "their names, and parts go on.",
     Cause.CUT_LINK: "A shell cuts a link at its first & unless it is in quotes, as in "
     "'https://...&...'. Or put the links into a file, one a line.",
-    Cause.FORBIDDEN: "See whether a browser may fetch them, and what it needs: a login, another "
-    "network, a fresh link. A server that says so to many requests: -j 1 --retry-status 403.",
-    Cause.LEGAL: "The law forbids the server to send them to where you are: leave them out "
-    "(--exclude).",
-    Cause.NOT_FOUND: "The server does not have them: correct the links, or leave the files out "
-    "(--exclude).",
+    Cause.FORBIDDEN: "Try it in a browser, to see what it needs: a login, another network, a fresh "
+    "link. Of a server that says so to many requests, fetch with -j 1 --retry-status 403.",
+    Cause.LEGAL: "The law forbids the server to send this to where you are: leave it out "
+    "(--exclude NAME).",
+    Cause.NOT_FOUND: "Not on the server: correct the link, or leave the file out (--exclude NAME).",
     Cause.RATE_LIMITED: "The server wants fewer requests: fewer at a time (-j 1), longer waits "
     "(--backoff 1m), more tries (--tries 20).",
     Cause.SERVER: "The server has trouble, or too much to do: try later, or fewer at a time (-j) "
     "with longer waits (--backoff 1m).",
-    Cause.REQUEST: "The server does not take these requests: look at the links.",
-    Cause.REDIRECT: "Open one of the links in a browser to see where it leads: to a login, "
-    "perhaps. Put the link to the file itself into the list.",
-    Cause.NO_FILE: "Open one of the links in a browser: it leads to something else than the "
-    "file, perhaps to a login.",
+    Cause.REQUEST: "The server does not understand the request: look at the link.",
+    Cause.REDIRECT: "Open the link in a browser to see where it leads: to a login, perhaps. The "
+    "list needs the link to the file itself.",
+    Cause.NO_FILE: "Open the link in a browser: it leads to something else than the file, "
+    "perhaps to a login.",
     Cause.NO_RANGES: "The server begins a file anew after each break. Fewer at a time (-j) leave "
     "more of the line to each.",
-    Cause.CHANGED: "The files change on the server while they are fetched: wait until they are "
-    "finished there.",
+    Cause.CHANGED: "It changes on the server while it is fetched: wait until it is finished there.",
     # what came
     Cause.SIZE: "What came is in {rejected}. Look at it: it may be a page, or "
     "another version than the list is of.",
@@ -158,20 +154,24 @@ class Groups:
             reason = general = "each for a reason of its own"
         self._groups.setdefault((cause, general), _Group(cause, general, reason)).add(name)
 
-    def lines(self, directory: str) -> Iterator[str]:
-        """The commonest reasons, each cause with its next step. A line that is to be copied has
-        four blanks before it.
+    def lines(self, directory: str, *, most: int | None = None) -> Iterator[str]:
+        """All reasons, or the `most` common ones, each with its next step. A line that is to be
+        copied has four blanks before it.
         """
-        ranked = sorted(self._groups.values(), key=lambda group: -group.size)
-        shown, others = ranked[:REASONS_SHOWN], ranked[REASONS_SHOWN:]
+        ranked = sorted(self._groups.values(), key=lambda group: (-group.size, group.general))
+        shown, others = ranked[:most], ranked[len(ranked[:most]) :]
         for cause in dict.fromkeys(group.cause for group in shown):
-            for group in shown:
-                if group.cause is cause:
-                    yield from group.lines()
-            yield f"  Next: {next_step(cause, directory=directory)}"
+            alike = [group for group in shown if group.cause is cause]
+            for group in alike:
+                yield from group.lines()
+            word = "Next" if len(alike) == 1 else "Next, for all of these"
+            yield f"  {word}: {next_step(cause, directory=directory)}"
+        folder = shlex.quote(directory)
         if others:
             files = count(sum(group.size for group in others), "file")
             yield f"Failed: {files} more, for {count(len(others), 'other reason')}"
+            yield "All reasons:"
+            yield f"    wgetpool status {folder}"
         if others or any(group.size > NAMES_SHOWN for group in shown):
             yield "All names:"
-            yield f"    wgetpool status {shlex.quote(directory)} --names failed"
+            yield f"    wgetpool status {folder} --names failed"

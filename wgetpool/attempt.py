@@ -111,13 +111,15 @@ class _Quiet:
     """What a wget was seen to do since its part last grew. One whose part grows is let alone."""
 
     length: int
+    since: float  # seconds, by the clock
     read: int | None = None  # when the quiet began
     last: Sight | None = None
 
-    def watch(self, length: int, child: Handle) -> None:
+    def note(self, length: int, now: float) -> None:
         if length != self.length:
-            self.length, self.read, self.last = length, None, None
-            return
+            self.length, self.since, self.read, self.last = length, now, None, None
+
+    def watch(self, child: Handle) -> None:
         self.last = child.look()
         self.read = self.last.read if self.read is None else self.read
 
@@ -223,7 +225,7 @@ class _Attempt:
         )
         self.digests = self._take_digests()
         self.meter = policy.Meter(self.order.limits, now=self.started_at, length=self.offset)
-        self.quiet = _Quiet(self.offset)
+        self.quiet = _Quiet(self.offset, self.started_at)
         self.part.cut_at(self.offset)
         command = wget.command(
             self.order.wget,
@@ -280,8 +282,9 @@ class _Attempt:
             if 0 < limits.attempt_timeout <= now - self.started_at:
                 return Ending.TIMED_OUT
             length = self.part.length()
-            if now - self.started_at >= EARLY:
-                quiet.watch(length, child)
+            quiet.note(length, now)
+            if now - self.started_at >= EARLY and quiet.since < now:
+                quiet.watch(child)
             if meter.stalled(now=now, length=length):
                 quiet.last = child.look(link=head is None)
                 return Ending.STALLED
@@ -322,6 +325,7 @@ class _Attempt:
         self.status = reply.head.status if reply.head else None
         length = self.part.length()
         came = max(length - self.offset, 0)
+        self.quiet.note(length, self.clock.now())
         if not came and wget.is_refused_range(reply):
             finding = Finding.DIFFERS
         if finding is Finding.FITS and reply.head is not None:
@@ -348,6 +352,7 @@ class _Attempt:
             received=self.meter.growth,
             sight=self.quiet.last,
             swallowed=self.quiet.swallowed,
+            silence=self.clock.now() - self.quiet.since,
             proxy=wget.proxy_of(self.entry.url, os.environ),
         )
         failure = failures.classify(reply, circumstances)

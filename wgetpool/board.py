@@ -5,6 +5,7 @@ Draws, and writes nowhere. Everything keeps its place from one picture to the ne
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,8 +13,8 @@ from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 
-from wgetpool.advice import in_general
 from wgetpool.events import Progress, Running, Waiting
+from wgetpool.lines import next_try
 from wgetpool.names import shorten_all, shorten_end
 from wgetpool.pace import time_left
 from wgetpool.words import (
@@ -30,6 +31,7 @@ PERCENT, SIZES, RATE, TRY = 4, 13, 10, 7  # widths of the columns
 BAR_MIN, BAR_MAX = 5, 40
 NAME_MIN = 12
 WAITING_SHOWN = 3
+PATIENCE = 30  # looks
 NAMES_KEPT = 100  # against which a name is told apart: those of files that have ended, too
 SLOW = 10  # times slower than the mean: to be seen before others
 DIM, YELLOW = Style(dim=True), Style(color="yellow")
@@ -38,7 +40,8 @@ DIM, YELLOW = Style(dim=True), Style(color="yellow")
 class Board:
     """What the display knows: the last sample, and which file has which line.
 
-    Columns only ever widen or come: nothing jumps to and fro.
+    Columns widen at once, and the name's shrinks when it has long been too wide: nothing jumps to
+    and fro.
     """
 
     def __init__(self, *, ascii_only: bool = False) -> None:
@@ -50,7 +53,7 @@ class Board:
         self._rows: list[Running] = []
         self._names: list[str] = []
         self._labels: dict[str, str] = {}
-        self._longest = NAME_MIN
+        self._lengths = deque([NAME_MIN], maxlen=PATIENCE)  # of the longest name, of late
         self._left = 0
         self._tries = False
         self._waits = 0  # files at a time, at most
@@ -67,7 +70,7 @@ class Board:
             known = dict.fromkeys([*names, *self._names])
             self._names = list(known)[: max(NAMES_KEPT, len(names))]
             self._labels = {}
-            self._longest = max(self._longest, *map(cell_len, names))
+        self._lengths.append(max([NAME_MIN, *map(cell_len, names)]))
 
     def draw(self, width: int, height: int) -> list[Text]:
         """The lines for a terminal of this size, at least one of which stays free."""
@@ -78,7 +81,8 @@ class Board:
         room = max(height - 4, 0)  # beside a blank line, the total, one above and one below
         kept = min(self._waits, -(-room // 8))  # for those that wait, also when none does
         told = min(waiting, max(kept, min(WAITING_SHOWN + 1, room - len(running))))
-        columns = plan_columns(width, longest=self._longest, left=self._left, tries=self._tries)
+        longest = max(self._lengths)
+        columns = plan_columns(width, longest=longest, left=self._left, tries=self._tries)
         self._write_labels(columns.name)
         lines = [self._draw_total(progress, width)]
         if room:
@@ -110,8 +114,9 @@ class Board:
             yield self._draw_file(file, columns)
         if not fits:
             names = {file.name for file in shown}
-            rates = [file.rate for file in running if file.rate and file.name not in names]
-            rate = f", {format_rate(sum(rates))}" if rates else ""
+            rates = [file.rate for file in running if file.name not in names]
+            known = [rate for rate in rates if rate is not None]
+            rate = f", {format_rate(sum(known))}" if len(known) == len(rates) else ""
             yield Text(f"and {len(running) - len(shown)} more running{rate}", DIM)
 
     def _draw_file(self, file: Running, columns: Columns) -> Text:
@@ -145,7 +150,7 @@ class Board:
         total = progress.waiting_count
         shown = progress.waiting[: room if room >= total else max(room - 1, 1)] if room else ()
         for file in shown:
-            line = f"{self._label(file)}{' ' * GAP}{_next_try(file)}"
+            line = f"{self._label(file)}{' ' * GAP}{next_try(file)}"
             yield Text(shorten_end(line, width), YELLOW)
         if room > len(shown):
             yield Text(f"and {total - len(shown)} more waiting", DIM)
@@ -261,8 +266,3 @@ def _speed(file: Running) -> str:
 def _left(file: Running) -> str:
     left = time_left(file.bytes, file.size, file.rate)
     return "" if left is None else f"{format_left(left)} left"
-
-
-def _next_try(file: Waiting) -> str:
-    when = f", again in {format_left(file.due_in)}" if file.due_in > 0 else " next"
-    return f"try {file.attempt}{when}: {printable(in_general(file.reason))}"

@@ -207,7 +207,8 @@ def _names(word: str, directory: str) -> Iterator[str]:
 
     try:
         ledger = Store(Path(directory).expanduser().absolute()).ledger
-        yield from read_names(ledger, word, MOST) if ledger.exists() else ()
+        names = read_names(ledger, word, MOST) if ledger.exists() else ()
+        yield from (name for name in names if "!" not in name and not name.startswith("~"))
     except (LedgerError, OSError, RuntimeError):
         return
 
@@ -223,6 +224,8 @@ def reply(program: Any, shell: str, words: Sequence[str]) -> Iterator[str]:
     if shell == "bash":
         line, part = (*words, "")[:2]
         words, quote = _split(line)
+        if not words:
+            return
         words = words[1:] or [""]
         cut = _cut(words[-1], part)
     elif shell == "fish":
@@ -247,6 +250,8 @@ def _split(line: str) -> tuple[list[str], str]:
     """The shell words of a line that is not finished, and the quote that is open; the last one is
     what is being typed.
     """
+    if re.search(r"\$['\"]", line):  # a way of quoting that shlex does not know
+        return [], ""
     if line.endswith("\\") and not line.endswith("\\\\"):
         line = line[:-1]  # what it is to escape is not there yet
     for quote in ("", "'", '"'):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -27,18 +28,21 @@ from wgetpool.model import (
 )
 from wgetpool.policy import OVERLAP
 from wgetpool.signed import expires_at, looks_cut
+from wgetpool.words import format_rate
 
 TRANSIENT_STATUS = frozenset({408, 425, 429})  # and every 5xx
 EXPIRY_STATUS = frozenset({403, 410})
 CUT_STATUS = frozenset({400, 401, 403})
 LONGEST_RETRY_AFTER = 3600.0
+TICK = 1.0  # seconds by which a silence may have been longer than was seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
     """What `classify` needs beside the reply. `offset` is where the attempt went on, `after` what
     the part has, `received` what came of late (the last stall time); `sight` is the last of a wget
-    that stalled, and `swallowed` what it has read since it last wrote; `proxy` is the one in use.
+    that stalled, and `swallowed` what it has read since it last wrote; `silence` is how many
+    seconds ago that was; `proxy` is the one in use.
     """
 
     order: AttemptOrder
@@ -50,6 +54,7 @@ class Circumstances:
     received: int = 0
     sight: Sight | None = None
     swallowed: int = 0
+    silence: float = 0.0
     proxy: str | None = None
 
 
@@ -143,18 +148,26 @@ def _stall(head: Head | None, about: Circumstances) -> tuple[Cause, str]:
     if stopped := _STATES.get(sight.state):
         return stopped
     if head is None:
-        return _unanswered(sight.link, about.proxy, within)
+        host = about.proxy or about.order.entry.url.host
+        return _unanswered(sight.link, about.proxy, within, is_numeric=_is_numeric(host))
     if about.swallowed >= OVERLAP:
         return Cause.STALLED, f"wget reads, but has written nothing for {within}"
     if about.received and limits.min_rate:
-        return Cause.STALLED, f"less than --min-rate {limits.min_rate} bytes/s over {within}"
+        return Cause.STALLED, f"less than {format_rate(limits.min_rate)} (--min-rate) over {within}"
     return Cause.STALLED, f"no new byte for {within}"
 
 
-def _unanswered(link: Link | None, proxy: str | None, within: str) -> tuple[Cause, str]:
-    if link is Link.NONE:
+def _is_numeric(host: str) -> bool:
+    """Whether it is an address, and asks no name service."""
+    return host.startswith("[") or re.fullmatch(r"[\d.]+(:\d+)?", host) is not None
+
+
+def _unanswered(
+    link: Link | None, proxy: str | None, within: str, *, is_numeric: bool
+) -> tuple[Cause, str]:
+    if link is Link.NONE and not is_numeric:
         return Cause.NAME_SERVICE, f"the name service does not answer within {within}"
-    if link is Link.CONNECTING:
+    if link in {Link.NONE, Link.CONNECTING}:
         peer = _the(proxy) if proxy else "the server"
         return Cause.PROXY if proxy else Cause.TIMED_OUT, f"no connection to {peer} within {within}"
     asked = " to the request" if link is Link.CONNECTED else ""
@@ -178,7 +191,11 @@ def _classify_silence(reply: Reply, about: Circumstances) -> Failure:
     status = reply.head.status if reply.head else None
     told = (reply.head.remote.size if reply.head else None) or about.order.entry.size
     kind, cause = FailureClass.TRANSIENT, Cause.CONNECTION
-    if reply.trouble is not Trouble.NONE:
+    if _gave_up_reading(reply, about):
+        cause, reason = Cause.STALLED, f"no new byte for {about.order.limits.timeout:g} s"
+        if told is not None:
+            reason += f" ({about.after:,} of {told:,} bytes are here)"
+    elif reply.trouble is not Trouble.NONE:
         kind, cause, reason = _complaint(reply, about)
         if status is not None and told is not None:
             reason += f" ({about.after:,} of {told:,} bytes are here)"
@@ -191,6 +208,14 @@ def _classify_silence(reply: Reply, about: Circumstances) -> Failure:
         size = f"{told:,}" if told is not None else "?"
         reason = f"the connection was closed early ({about.after:,} of {size} bytes are here)"
     return Failure(kind=kind, cause=cause, reason=reason, status=status)
+
+
+def _gave_up_reading(reply: Reply, about: Circumstances) -> bool:
+    """Whether wget's own time-out ended it in the body, of which it says nothing."""
+    limit = about.order.limits.timeout
+    answered = reply.head is not None and reply.head.status in {200, 206}
+    closed = reply.trouble in {Trouble.CLOSED, Trouble.TIMED_OUT}
+    return answered and closed and 0 < limit <= about.silence + TICK
 
 
 _TROUBLES = {

@@ -45,12 +45,14 @@ class FileStatus:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveRun:
     """A run that works on DIR now, and what it told last. `heard` is how many seconds ago that was;
-    `due_in` and `since` are as of now. One that has told nothing for long has no rates: they are
-    old. Of one that is not `seen`, on another machine say, only the samples in the ledger tell.
+    `due_in` and `since` are as of now. One that is `stopped` (Ctrl-Z), or has told nothing for
+    long, has no rates: they are old. Of one that is not `seen`, on another machine say, only the
+    samples in the ledger tell.
     """
 
     known: KnownRun
     seen: bool = False
+    stopped: bool = False
     heard: float | None = None
     rate: float | None = None
     left: float | None = None
@@ -70,6 +72,7 @@ class Folder:
     files: list[FileStatus]
     runs: list[LiveRun]
     orphans: list[Orphan]
+    killed: int = 0  # runs that were, and that no other has followed
     last: Sample | None = None  # of the last run that has told anything
 
     @property
@@ -145,6 +148,7 @@ def look(store: Store, *, only: Sequence[str] = (), now: datetime) -> Folder:
         files=files,
         runs=[_live_run(store, each, unfinished, now) for each in known if each.alive],
         orphans=_find_orphans(dead) if dead else [],
+        killed=len(dead),
         last=next(reversed(read_samples(store.ledger)), None),
     )
 
@@ -158,7 +162,8 @@ def opened(directory: Path) -> Iterator[Store]:
             raise SourceError(f"There is no folder {directory}.")
         if not store.ledger.exists():
             raise SourceError(
-                f"{store.directory} is no folder of a run: it has no .wgetpool/ledger.sqlite3."
+                f"{store.directory} is no folder of a run: it has no .wgetpool/ledger.sqlite3. "
+                "Give the one that get -o had."
             )
         yield store
     except LedgerError as error:
@@ -219,7 +224,8 @@ def _live_run(
     if told is None:
         return _sampled_run(store, known, now)
     heard = max((now - told.at).total_seconds(), 0.0)
-    seen, is_fresh = told.progress, heard <= SILENT
+    seen, stopped = told.progress, known.is_stopped
+    is_fresh = heard <= SILENT and not stopped
     running = (
         replace(
             file,
@@ -231,16 +237,21 @@ def _live_run(
         for file in seen.running
         if file.name in unfinished
     )
-    waiting = (replace(file, due_in=max(file.due_in - heard, 0.0)) for file in seen.waiting)
+    waiting = tuple(
+        replace(file, due_in=max(file.due_in - heard, 0.0))
+        for file in seen.waiting
+        if file.name in unfinished
+    )
     return LiveRun(
         known=known,
         seen=True,
+        stopped=stopped,
         heard=heard,
         rate=seen.rate if is_fresh else None,
         left=max(seen.left - heard, 0.0) if is_fresh and seen.left is not None else None,
         running=tuple(running),
-        waiting=tuple(waiting),
-        waiting_count=seen.waiting_count,
+        waiting=waiting,
+        waiting_count=seen.waiting_count - len(seen.waiting) + len(waiting),
         elsewhere=seen.elsewhere,
     )
 

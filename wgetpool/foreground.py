@@ -17,11 +17,15 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from wgetpool.errors import MachineError, WgetpoolError
+from wgetpool.words import printable
 
 if TYPE_CHECKING:
     from wgetpool.model import Entry, Settings, Wishes
     from wgetpool.pool import Pool
 
+# Of a link, also of one in which a path has made / of //.
+_LOGIN = re.compile(r"(?i)(https?:/+)[^\s/?'\"]*@")
+_QUERY = re.compile(r"(?i)(https?:/+[^\s?'\"]*\?)[^\s'\"]*?(?=[:;,.]*(?:[\s'\"]|$))")
 OUTPUT_PATIENCE, PAUSE_PATIENCE = 3.0, 1.1  # seconds that a write may take after a signal
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
@@ -142,8 +146,11 @@ def exit_in_order(number: int) -> None:
 
 
 def say(message: str) -> None:
+    """On standard error: words that were typed may hold anything, a link with its query too."""
+    clean = _QUERY.sub(r"\1...", _LOGIN.sub(r"\1", message))
+    lines = map(printable, clean.split("\n"))
     with suppress(OSError):
-        sys.stderr.write(f"wgetpool: {message}\n")
+        sys.stderr.write("wgetpool: " + "\n".join(lines) + "\n")
 
 
 def mute() -> None:

@@ -7,12 +7,14 @@ their own. Losing the ledger loses no data. No WAL: it does not work on network 
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, fields
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from wgetpool.model import AttemptRecord, FileRecord, Row, Sample
 
@@ -112,8 +114,7 @@ INSERT OR IGNORE INTO files (name, state, size, proof, attempts) VALUES (?, 'pen
 BUSY_TIMEOUT = 30.0  # seconds to wait for another run's transaction
 CHUNK = 500  # names in one query; SQLite before 3.32 takes 999 at most
 
-ATTEMPT_FIELDS = tuple(field.name for field in fields(AttemptRecord))
-SAMPLE_FIELDS = tuple(field.name for field in fields(Sample))
+T = TypeVar("T", AttemptRecord, Sample)
 
 LedgerError = sqlite3.Error
 
@@ -128,8 +129,10 @@ class Ledger:
             self._db.execute("PRAGMA journal_mode = TRUNCATE")
             self._db.execute("PRAGMA synchronous = FULL")
             self._migrate()
-        except BaseException:
+        except BaseException as error:
             self._db.close()
+            if isinstance(error, ValueError):  # its own schema is no text
+                raise sqlite3.DatabaseError(str(error)) from error
             raise
 
     def _migrate(self) -> None:
@@ -257,9 +260,7 @@ def read_attempts(path: Path, name: str) -> list[tuple[int, AttemptRecord]]:
     with _open_to_read(path) as (db, version):
         query = f"SELECT number, name, {OF_ATTEMPT} FROM attempts WHERE name = ? ORDER BY number"  # noqa: S608
         rows = db.execute(query, (name,)).fetchall() if version >= 3 else []
-    return [
-        (row[0], AttemptRecord(**dict(zip(ATTEMPT_FIELDS, row[1:], strict=True)))) for row in rows
-    ]
+    return [(row[0], made) for row in rows if (made := _make(AttemptRecord, row[1:]))]
 
 
 @contextmanager
@@ -271,6 +272,8 @@ def _open_to_read(path: Path) -> Iterator[tuple[sqlite3.Connection, int]]:
     try:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         yield db, version
+    except ValueError as error:  # what should be text is none
+        raise sqlite3.DatabaseError(str(error)) from error
     finally:
         db.close()
 
@@ -297,8 +300,39 @@ def _find(
 def _last_samples(db: sqlite3.Connection, run: str | None = None) -> list[Sample]:
     last = "SELECT run FROM samples ORDER BY id DESC LIMIT 1"
     query = f"SELECT {OF_SAMPLE} FROM samples WHERE run = coalesce(?, ({last})) ORDER BY id"  # noqa: S608
-    rows = db.execute(query, (run,))
-    return [Sample(**dict(zip(SAMPLE_FIELDS, row, strict=True))) for row in rows]
+    made = (_make(Sample, row) for row in db.execute(query, (run,)))
+    return [one for one in made if one is not None]
+
+
+def _make(kind: type[T], row: Sequence[Any]) -> T | None:
+    """The row as what it should be; None where it is damaged: history is nothing to fail for."""
+    values = dict(zip((field.name for field in fields(kind)), row, strict=True))
+    for field in fields(kind):
+        value = values[field.name]
+        if not isinstance(value, _TYPES[str(field.type)]):
+            return None
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        if field.name in {"at", "started"} and not _is_time(value):
+            return None
+    return kind(**values)
+
+
+_TYPES: dict[str, Any] = {
+    "str": str,
+    "int": int,
+    "float": int | float,
+    "str | None": str | None,
+    "int | None": int | None,
+    "float | None": int | float | None,
+}
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def _row(record: FileRecord) -> tuple[object, ...]:
@@ -322,7 +356,9 @@ def _record(row: tuple[Any, ...]) -> FileRecord:
     name, state, size, inode, proof, attempts, reason, class_, cause, seconds, finished, sha256 = (
         row
     )
-    if not isinstance(proof, str) or not isinstance(size, int | None):
+    texts = (reason, class_, cause, finished, sha256)
+    fit = isinstance(name, str) and isinstance(proof, str) and isinstance(size, int | None)
+    if not fit or "\0" in name or not all(isinstance(text, str | None) for text in texts):
         raise sqlite3.DatabaseError(f"the row of {name!r} is damaged")
     return FileRecord(
         name=name,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from wgetpool.advice import in_general
 from wgetpool.events import (
-    AttemptDone,
     AttemptFailed,
     AttemptStarted,
     AttemptStopped,
@@ -16,6 +16,7 @@ from wgetpool.events import (
     Resumed,
     RunStarted,
     Stopping,
+    Waiting,
     Warned,
 )
 from wgetpool.words import (
@@ -38,15 +39,13 @@ def describe(event: Event, *, verbose: bool = False) -> str | None:  # noqa: PLR
             workers = count(event.workers, "worker")
             line = f"start {count(event.files, 'file')} into {event.directory}, {workers}"
         case AttemptStarted() if verbose:
-            line = f"try {event.name}: {_attempt(event)}"
+            line = f"try {event.name}: {_beginning(event)}"
         case AttemptStarted(attempt=1) if event.bytes:
             line = f"resume {event.name} at {format_size(event.bytes)}"
         case AttemptFailed() if event.retry_in is not None:
-            line = f"retry {event.name}: {event.reason}; {next_try(event)}"
-        case AttemptDone() if verbose:
-            line = f"got {event.name}: {_came(event)}"
+            line = f"retry {event.name}: {event.reason}; {_again(event)}"
         case AttemptStopped() if verbose:
-            line = f"left {event.name}: {_came(event)}, {format_size(event.bytes)} are here"
+            line = f"stopped {event.name}: {format_size(event.bytes)} are here"
         case FileDone():
             tries = f", {event.attempts} tries" if event.attempts > 1 else ""
             doubt = "" if event.proof else ", nothing proves that it is whole"
@@ -57,7 +56,7 @@ def describe(event: Event, *, verbose: bool = False) -> str | None:  # noqa: PLR
         case FileSkipped() if verbose:
             line = f"skip {event.name}: {event.why}"
         case FileFailed():
-            tries = f" ({event.attempts} tries)" if event.attempts > 1 else ""
+            tries = f"; {event.attempts} tries" if event.attempts > 1 else ""
             line = f"failed {event.name}: {event.reason}{tries}"
         case Warned():
             line = f"warning: {event.message}"
@@ -72,20 +71,24 @@ def describe(event: Event, *, verbose: bool = False) -> str | None:  # noqa: PLR
     return None if line is None else printable(line)
 
 
-def next_try(event: AttemptFailed) -> str:
+def next_try(file: Waiting) -> str:
+    """'try 3, again in 20 s: HTTP 503', of a file that waits."""
+    when = f"again in {format_left(file.due_in)}" if file.due_in > 0 else "when a worker is free"
+    return f"try {file.attempt}, {when}: {printable(in_general(file.reason))}"
+
+
+def _again(event: AttemptFailed) -> str:
     """'try 2 in 20 s', 'try 2 now'."""
     when = f"in {format_left(event.retry_in)}" if event.retry_in else "now"
     return f"try {event.attempt + 1} {when}"
 
 
-def _attempt(event: AttemptStarted) -> str:
-    begun = f", from {format_size(event.bytes)} on" if event.bytes else ""
+def _beginning(event: AttemptStarted) -> str:
+    """'1', '2, from 97.7 KiB of 293 KiB on'."""
+    if not event.bytes:
+        return f"{event.attempt}"
     size = "" if event.size is None else f" of {format_size(event.size)}"
-    return f"attempt {event.attempt}{begun}{size if begun else ''}"
-
-
-def _came(event: AttemptDone | AttemptStopped) -> str:
-    return f"{format_size(event.received)} came in {format_duration(event.seconds)}"
+    return f"{event.attempt}, from {format_size(event.bytes)}{size} on"
 
 
 def describe_progress(progress: Progress) -> str:

@@ -1,4 +1,5 @@
-"""What is wrong with a command line, in one sentence of our own; no secret of a link is repeated.
+"""What is wrong with a command line, in one sentence of our own. What looks like a link is repeated
+without its query.
 
 Knows the errors of the parser by what they carry: their classes are not the same in each version.
 """
@@ -101,7 +102,8 @@ def _about_option(error: Any, program: Any, words: Sequence[str]) -> tuple[str, 
     wanted = option if option.startswith("--") else f"-{option}"
     if option in known:  # it has been read as a cluster of short ones
         return f"There is no option {error.option_name}", False
-    if near := get_close_matches(wanted, known, n=1, cutoff=0.7):
+    begin_so = [word for word in known if word.startswith(wanted)]
+    if near := begin_so or get_close_matches(wanted, known, n=1, cutoff=0.7):
         return f"There is no option {option}. Did you mean {near[0]}?", True
     if owners := [name for name, one in program.commands.items() if option in _options(one)]:
         behind = "" if error.ctx and error.ctx.parent else ", and goes after that word"

@@ -47,7 +47,7 @@ def duration(word: str) -> float:
 def amount(word: str) -> int:
     """`500k`, `10M`, `1G`, `64KiB` as bytes; powers of 1024, as wget's own."""
     match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)([kmgt]?)(?:i?b)?", word.strip().lower())
-    if match is None:
+    if match is None or len(match[1]) > 18:
         raise ValueError(word)
     return int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " "))
 
@@ -186,7 +186,7 @@ Sources = Annotated[
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")]
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="NAME", help="Files whose whole story is told."),
+    typer.Argument(metavar="NAME", help="Files to tell the whole story of."),
 ]
 Output = Annotated[Path, option("-o --output", "Folder for the files.", metavar="DIR")]
 Workers = Annotated[
@@ -330,7 +330,7 @@ Lock = Annotated[
     bool,
     option(
         "--lock/--no-lock",
-        "Hold parts by file locks; without: nobody else works on DIR.",
+        "--no-lock: you warrant that no other run works on DIR.",
         panel=MACHINE,
     ),
 ]
@@ -351,7 +351,7 @@ ProgressInterval = Annotated[
     Parsed,
     option(
         "--progress-interval",
-        "Between two lines of progress, where there is no live display; 0: none.",
+        "Between two lines of progress, or events of --json; 0: none.",
         panel=SHOWING,
         parser=SECONDS,
         metavar="S",

@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wgetpool.advice import Groups, in_general
-from wgetpool.events import Running, Waiting
+from wgetpool.advice import Groups
+from wgetpool.events import Running
 from wgetpool.folder import SILENT, FileStatus, Folder
+from wgetpool.lines import next_try
 from wgetpool.model import Cause, Sample
 from wgetpool.names import shorten_all
 from wgetpool.pace import time_left
@@ -52,12 +53,18 @@ def _head(folder: Folder) -> Iterator[str]:
     if runs:
         verb = "a run is" if len(runs) == 1 else f"{len(runs):,} runs are"
         yield f"{verb} working on it: {', '.join(run.known.whereabouts for run in runs)}"
-        if (silence := max((run.heard or 0.0) * run.seen for run in runs)) > SILENT:
-            yield f"it has told nothing for {format_left(silence)}: is it stopped?"
+        for run in runs:
+            if run.stopped:
+                who = f"the run with {run.known.whereabouts} is stopped"
+                yield f"{who}: fg in its terminal, or kill -CONT, lets it go on"
+        silent = [run.heard or 0.0 for run in runs if run.seen and not run.stopped]
+        if (silence := max(silent, default=0.0)) > SILENT:
+            yield f"it has told nothing for {format_left(silence)}: does it hang?"
         if not all(run.seen for run in runs):
             yield "its workers cannot be seen from here, or not yet"
     else:
-        yield "no run is working on it" + _since(folder.last)
+        killed = "; the last one was killed" if folder.killed else ""
+        yield f"no run is working on it{killed or _since(folder.last)}"
     if orphans:
         verb, them = ("works", "it") if len(orphans) == 1 else ("work", "them")
         named = some([f"{one.part or '(unknown)'} (pid {one.pid})" for one in orphans], NAMES_SHOWN)
@@ -130,7 +137,7 @@ def _tables(folder: Folder, width: int) -> Iterator[str]:
     }
     yield from _draw(
         [
-            (labels[name], here.get(file.name, ""), _next_try(file))
+            (labels[name], here.get(file.name, ""), next_try(file))
             for name, file in zip(waits, waiting, strict=True)
         ],
         width,
@@ -154,11 +161,6 @@ def _pace_of(file: Running) -> tuple[str, str, str, str]:
         "" if left is None else f"{format_left(left)} left",
         f"try {file.attempt}" if file.attempt > 1 else "",
     )
-
-
-def _next_try(file: Waiting) -> str:
-    when = f", again in {format_left(file.due_in)}" if file.due_in > 0 else " next"
-    return f"try {file.attempt}{when}: {in_general(file.reason)}"
 
 
 def _share(file: Running | FileStatus) -> str:

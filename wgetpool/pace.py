@@ -81,6 +81,8 @@ class Pacer:
         running = (replace(file, rate=self._rates[file.name][1].value) for file in seen.running)
         files = tuple(running)
         left = self._pace.left(seen.bytes, seen.size)
+        if any(file.rate is not None and file.rate < 1 for file in files):
+            left = None  # one of them does not come on: nobody knows
         if left is not None:  # the last file may be a slow one, or one that waits
             lasts = [time_left(file.bytes, file.size, file.rate) or 0.0 for file in files]
             left = max(left, *lasts, *(file.due_in for file in seen.waiting), 0.0)

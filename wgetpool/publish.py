@@ -193,7 +193,9 @@ def _broken(record: FileRecord | None) -> str | None:
 
 
 def survey_read_only(store: Store, entries: Sequence[Entry]) -> list[Surveyed]:
-    """The same look as a run's, for one that makes nothing in DIR."""
+    """The same look as a run's, for one that makes nothing in DIR. Raises MachineError."""
+    if store.ledger.exists() and not os.access(store.ledger, os.R_OK | os.W_OK):
+        raise MachineError(f"{store.ledger} is another user's: look as who began it.")
     try:
         known = {record.name: record for record in read_all(store.ledger)}
     except LedgerError:

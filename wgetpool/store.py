@@ -256,6 +256,12 @@ class KnownRun:
             return "pid unknown"
         return f"pid {self.signature.pid}" + f" on {self.signature.host}" * self.is_elsewhere
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether its process stands still here, by Ctrl-Z or SIGSTOP."""
+        pid = self.signature.pid if self.signature else 0
+        return not self.is_elsewhere and _state_of(pid)[0] in {"T", "t"}
+
     def is_process(self, pid: int) -> bool:
         """Whether the process that has this pid here and now is the run: it is the one that signed,
         and has the lock file open. Raises PermissionError where it is another user's.
@@ -288,12 +294,18 @@ def _open_files(pid: int) -> Iterator[Path]:
 
 def _start_of(pid: int) -> str:
     """In ticks since the boot; empty for a process that has ended, or where /proc does not tell."""
+    state, start = _state_of(pid)
+    return "" if state in {"Z", "X"} else start
+
+
+def _state_of(pid: int) -> tuple[str, str]:
+    """State and start; empty where /proc does not tell."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
-        return ""
+        return "", ""
     state, *fields = stat.rpartition(b")")[2].decode().split()  # from the third on, proc(5)
-    return "" if state in {"Z", "X"} else fields[18]
+    return state, fields[18]
 
 
 def length_of(path: Path) -> int:

@@ -59,6 +59,8 @@ def _next_step(folder: Folder, file: FileStatus, *, is_going_on: bool) -> str:
         return next_step(file.cause or Cause.OTHER, directory=str(folder.store.directory))
     if folder.runs:
         return "Nothing: the run comes to it."
+    if not file.bytes:
+        return "The same wgetpool get fetches it."
     return "Run the same wgetpool get again: it goes on with what is here."
 
 
@@ -72,14 +74,15 @@ def lines_of(story: Story) -> Iterator[str]:
     earlier = story.attempts[0][0] - 1 if story.attempts else 0
     if earlier:
         yield f"  ({count(earlier, 'earlier attempt')} no longer known)"
-    run = None
+    run, before = None, None if earlier else 0
     for number, attempt in story.attempts:
         if run not in {None, attempt.run}:
             yield "  -- another run"
         run = attempt.run
-        yield f"  {_stamp(attempt.started)}  try {number}: {_account(attempt)}"
+        yield f"  {_stamp(attempt.started)}  try {number}: {_account(attempt, before)}"
+        before = attempt.bytes
     if not (story.attempts or story.now or file.state == "done"):
-        yield "  no attempt at it is known"
+        yield "  no attempt at it is known" if file.bytes or file.attempts else "  not tried yet"
     if story.now:
         yield f"  now: {story.now}"
     if file.state == "done":
@@ -103,15 +106,18 @@ def _outline(file: FileStatus) -> Iterator[str]:
         yield file.reason
 
 
-def _account(attempt: AttemptRecord) -> str:
-    """What an attempt came to: '1.4 GiB in 12 s, HTTP 200; the connection was closed early; ...'"""
-    came = f"{format_size(attempt.received)} in {format_duration(attempt.seconds)}"
+def _account(attempt: AttemptRecord, before: int | None) -> str:
+    """What an attempt came to: '1.4 GiB in 12 s, HTTP 200: the connection was closed early; ...'.
+    Bytes are those that are new behind what was there `before`, where that is known.
+    """
+    new = attempt.received if before is None else max(attempt.bytes - before, 0)
+    came = f"{format_size(new)} in {format_duration(attempt.seconds)}"
     status = "" if attempt.status is None else f", HTTP {attempt.status}"
     match attempt.ending:
         case "done":
             return f"{came}{status}: whole"
         case "adopted":
-            return f"{came}{status}: it was here already, and is whole"
+            return f"looked at{status}: it was here already, and is whole"
         case "stopped":
             return f"{came}, then ended with its run; {format_size(attempt.bytes)} stayed here"
     again = "no other try"

@@ -17,6 +17,8 @@ from wgetpool.words import (
     some,
 )
 
+REASONS_SHOWN = 8
+
 
 @dataclass(slots=True, kw_only=True)
 class Summary:
@@ -54,7 +56,7 @@ class Summary:
             files = count(unproved, "file")
             lines.append(f"Nothing proves {files} whole: the server told no length.")
             lines.append(f"  {some(self._unproved, NAMES_SHOWN, unproved)}")
-        lines += self._failures.lines(self.directory)
+        lines += self._failures.lines(self.directory, most=REASONS_SHOWN)
         wrong = self._failures.causes == {Cause.CUT_LINK}  # the command itself
         if end.left or (end.failed and not wrong):
             lines += self._goes_on()

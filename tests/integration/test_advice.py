@@ -400,7 +400,7 @@ def test_many_reasons_are_told_in_one_screen(box: Sandbox, server: FaultServer) 
         "  gone0.tar, gone1.tar, gone2.tar and 1 more",
         "Failed: 2 files, HTTP 410 Gone",
         "  old0.tar, old1.tar",
-        f"  Next: {next_step(Cause.NOT_FOUND, directory='')}",
+        f"  Next, for all of these: {next_step(Cause.NOT_FOUND, directory='')}",
         "Failed: 1 file, HTTP 403 Forbidden",
         "  no.tar",
         f"  Next: {next_step(Cause.FORBIDDEN, directory='')}",

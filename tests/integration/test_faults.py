@@ -322,10 +322,15 @@ def test_a_silent_server_times_out(box: Sandbox, server: FaultServer, size: int)
     """--timeout: wget's own time-outs, for a head that does not come too."""
     route = server.serve("/a.tar", WHOLE.cut_at(size, "stall"), WHOLE)
 
-    result = box.get(route.url, "--timeout", 1, timeout=15)
+    result = box.get(route.url, "--timeout", 2, timeout=15)
 
     assert box.files() == {"a.tar": DATA}
-    assert result.only("attempt_failed")["class"] == "transient"
+    failed = result.only("attempt_failed")
+    assert (failed["class"], failed["cause"]) == (
+        "transient",
+        "timed_out" if size < 0 else "stalled",
+    )
+    assert size < 0 or failed["reason"].startswith("no new byte for 2 s")
 
 
 def test_a_trickle_is_a_stall(box: Sandbox, server: FaultServer) -> None:

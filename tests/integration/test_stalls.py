@@ -246,9 +246,9 @@ def test_a_wget_without_any_connection_waits_for_the_name_service(
     box: Sandbox, server: FaultServer
 ) -> None:
     """No socket and no word: that is all which can be seen of a look-up that does not end."""
-    route = server.serve("/0.tar", file(DATA))
+    url = server.serve("/0.tar", file(DATA)).url.replace("127.0.0.1", "localhost")
 
-    result = box.get(route.url, "--stall-timeout", 1, "--wget", unruly.wordless(box))
+    result = box.get(url, "--stall-timeout", 1, "--wget", unruly.wordless(box))
 
     assert_stall(result, box, "the name service does not answer")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import time
 from typing import Any
 
 import pytest
@@ -114,19 +113,53 @@ def test_a_run_on_one_folder_says_what_another_has(box: Sandbox, server: FaultSe
     assert len(slow.requests) == 1
 
 
-def test_a_stopped_run_is_said_to_tell_nothing(box: Sandbox, server: FaultServer) -> None:
+def test_a_stopped_run_is_said_to_be_stopped(box: Sandbox, server: FaultServer) -> None:
     """Its numbers are old, and nobody takes them for those of now."""
-    slow = server.serve("/slow.tar", file(DATA, pace=(1_000, 0.2)))
+    slow = server.serve("/slow.tar", file(DATA, pace=SLOW))
     with box.start_get(slow.url) as run:
         await_rate(box, "slow.tar")
         run.signal(signal.SIGSTOP)
-        time.sleep(16)
-        plain = text(box)
+        wait_until(lambda: box.status()["runs"][0]["stopped"])
+        plain, state = text(box), box.status()
         run.signal(signal.SIGCONT)
         run.signal(signal.SIGTERM)
         run.finish(expect=143)
 
-    assert re.search(r"it has told nothing for 1[5-9] s|it has told nothing for 2\d s", plain)
+    assert f"the run with pid {run.pid} is stopped: fg in its terminal" in plain
+    assert "B/s" not in plain
+    assert (state["rate"], state["left"]) == (None, None)
+
+
+def test_a_worker_is_seen_before_its_first_byte(box: Sandbox, server: FaultServer) -> None:
+    """A silent server: that is when people ask why."""
+    silent = server.serve("/a.tar", file(DATA).cut_at(-1, "stall"))
+    with box.start_get(silent.url) as run:
+        wait_until(lambda: '"attempt_started"' in run.stdout)
+        wait_until(lambda: box.status()["runs"][0]["running"])
+        plain, told = text(box), story(box, "a.tar")
+        run.signal(signal.SIGTERM)
+        run.finish(expect=143)
+
+    assert plain.startswith("0 of 1 file whole, 1 running\n")
+    assert re.fullmatch(r"  now: try 1 runs since .*", told[-1])
+
+
+def test_what_waits_in_one_run_and_is_done_by_another_is_done(
+    box: Sandbox, server: FaultServer
+) -> None:
+    """Seen in one place, counted once."""
+    busy = server.serve("/a.tar", status(503), file(DATA))
+    with box.start_get(busy.url, "--backoff", 600, "--backoff-max", 600) as first:
+        wait_until(lambda: "retry_in" in first.stdout)
+        wait_until(lambda: box.status()["runs"][0]["waiting"])
+        box.get(busy.url)
+        plain, state = text(box, expect=0), box.status()
+        first.signal(signal.SIGTERM)
+        first.finish(expect=143)
+
+    assert plain.startswith("1 of 1 file whole\n")
+    assert "waiting" not in plain
+    assert state["runs"][0]["waiting_count"] == 0
 
 
 # ---------------------------------------------------------------- the story of a file
@@ -147,7 +180,7 @@ def test_the_story_of_a_file_has_every_attempt_in_order(box: Sandbox, server: Fa
         r"\(400,000 of 1,000,000 bytes are here\); again .*",
         tries[1],
     )
-    assert re.fullmatch(r"try 3: 650 KiB in 0\.\d s, HTTP 206: whole", tries[2])
+    assert re.fullmatch(r"try 3: 586 KiB in 0\.\d s, HTTP 206: whole", tries[2])
     assert lines[4] == "  proved by: size"
     assert re.fullmatch(r"  sha256: [0-9a-f]{64}", lines[5])
     assert len(lines) == 6

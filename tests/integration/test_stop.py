@@ -292,7 +292,7 @@ def test_status_tells_of_orphans(box: Sandbox, server: FaultServer) -> None:
     command = f"wgetpool stop {shlex.quote(str(box.dir))}"
     line = f"2 wgets of a killed run still work: {told}; {command} ends them"
     assert f"{line}, and so does the next run" in plain.lines
-    assert "no run is working on it" in plain.lines
+    assert "no run is working on it; the last one was killed" in plain.lines
     box.run("stop", box.dir)
     assert box.status()["orphans"] == []
 

@@ -16,11 +16,11 @@ OPTION = re.compile(r"(?<![\w/.-])--?[a-z][a-z-]*")
 FOREIGN = {"-ld", "--target", "-h", "-f", "-v"}  # options of ls, findmnt, df, ulimit, fuser
 
 
-def lines(failures: Iterable[tuple[str, Cause, str]]) -> list[str]:
+def lines(failures: Iterable[tuple[str, Cause, str]], most: int | None = None) -> list[str]:
     groups = Groups()
     for failure in failures:
         groups.add(*failure)
-    return list(groups.lines("/data/my files"))
+    return list(groups.lines("/data/my files", most=most))
 
 
 @pytest.mark.parametrize("cause", Cause)
@@ -137,7 +137,7 @@ def test_the_commonest_come_first_and_each_cause_has_its_step_once() -> None:
         "  c, c, c",
         "Failed: 1 file, HTTP 410 Gone",
         "  a",
-        f"  Next: {next_step(Cause.NOT_FOUND, directory='/data/my files')}",
+        f"  Next, for all of these: {next_step(Cause.NOT_FOUND, directory='/data/my files')}",
         "Failed: 2 files, HTTP 503",
         "  b, b",
         f"  Next: {next_step(Cause.SERVER, directory='/data/my files')}",
@@ -145,10 +145,13 @@ def test_the_commonest_come_first_and_each_cause_has_its_step_once() -> None:
 
 
 def test_a_thousand_different_reasons_do_not_fill_the_screen() -> None:
-    """The commonest are shown, the rest counted; none is lost."""
-    told = lines((f"{n}", Cause.OTHER, f"reason {n}") for n in range(1000))
+    """A summary shows the commonest, counts the rest, and says where they all are."""
+    told = lines(((f"{n}", Cause.OTHER, f"reason {n}") for n in range(1000)), most=8)
+    every = lines((f"{n}", Cause.OTHER, f"reason {n}") for n in range(1000))
 
     assert len(told) < 30
+    assert "    wgetpool status '/data/my files'" in told
+    assert len([line for line in every if line.startswith("Failed: ")]) == 201
     assert "Failed: 800 files, each for a reason of its own" in told
     assert "Failed: 193 files more, for 193 other reasons" in told
     assert told[-1] == "    wgetpool status '/data/my files' --names failed"

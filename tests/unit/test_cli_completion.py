@@ -155,6 +155,12 @@ def test_bash_gets_words_as_it_reads_them(here: Path) -> None:
     assert bash("wgetpool status runs/one\\", "runs/one\\") == ["paths", r"runs/one\ a"]
 
 
+@pytest.mark.parametrize("quote", ["$'", '$"'])
+def test_quotes_that_are_read_otherwise_get_no_answer(here: Path, quote: str) -> None:
+    """What is offered could end them, and the rest of a name would be run."""
+    assert list(reply(PROGRAM, "bash", [f"wgetpool status 'runs/one a' {quote}", ""])) == []
+
+
 def test_zsh_and_fish_get_what_a_word_does(here: Path) -> None:
     """A colon and a TAB stand before it; paths come as they are."""
     assert list(reply(PROGRAM, "zsh", ["stop"])) == [

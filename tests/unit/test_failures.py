@@ -185,7 +185,7 @@ def test_an_attempt_that_was_too_slow_is_made_again(ending: Ending, status: int 
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        (Limits(stall_timeout=120, min_rate=1024), "less than --min-rate 1024 bytes/s over 120 s"),
+        (Limits(stall_timeout=120, min_rate=1024), "less than 1.0 KiB/s (--min-rate) over 120 s"),
         (Limits(stall_timeout=0.5, min_rate=0), "no new byte for 0.5 s"),
     ],
 )
@@ -194,6 +194,35 @@ def test_a_stall_says_which_limit_it_broke(limits: Limits, words: str) -> None:
     failure = classify(reply(200), about(ending=Ending.STALLED, limits=limits, received=9))
 
     assert failure.reason == f"stalled: {words}"
+
+
+@pytest.mark.parametrize(
+    ("silence", "cause"), [(59.5, Cause.STALLED), (60.0, Cause.STALLED), (30.0, Cause.CONNECTION)]
+)
+def test_a_body_that_stopped_is_no_closed_connection(silence: float, cause: Cause) -> None:
+    """wget gives up reading after --timeout, and says nothing of it."""
+    closed = reply(206, exit_code=4, trouble=Trouble.CLOSED)
+
+    failure = classify(closed, about(size=300_000, after=1000, silence=silence))
+
+    assert failure.cause is cause
+    if cause is Cause.STALLED:
+        assert failure.reason == "no new byte for 60 s (1,000 of 300,000 bytes are here)"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.1:8080", "[::1]", "[fe80::1]:443"])
+def test_an_address_asks_no_name_service(host: str) -> None:
+    """Whatever is seen of its connection."""
+    given = about(
+        url=Url(f"https://{host}/a"),
+        ending=Ending.STALLED,
+        sight=Sight(state=ProcessState.ALIVE, link=Link.NONE),
+    )
+
+    failure = classify(reply(), given)
+
+    assert failure.reason.startswith("stalled: no connection to the server")
+    assert failure.cause is Cause.TIMED_OUT
 
 
 SEEN = Sight(state=ProcessState.ALIVE)

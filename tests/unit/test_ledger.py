@@ -19,6 +19,7 @@ from wgetpool.ledger import (
     open_ledger,
     read_all,
     read_attempts,
+    read_samples,
 )
 from wgetpool.model import AttemptRecord, FileRecord, Sample
 
@@ -399,3 +400,61 @@ def test_a_damaged_row_is_an_error_of_the_ledger(path: Path, column: str, value:
 
     with pytest.raises(LedgerError):
         list(read_all(path))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE samples SET at = '2026-03-01T15u28'",
+        "UPDATE samples SET at = '2026-03-01T15:28:00'",
+        "UPDATE samples SET received = 'x'",
+        "UPDATE samples SET seconds = 9e999",
+        "UPDATE attempts SET seconds = 9e999",
+        "UPDATE attempts SET received = 'x'",
+        "UPDATE attempts SET started = ''",
+        "UPDATE attempts SET reason = x'00ff'",
+    ],
+)
+def test_damaged_history_is_passed_over(ledger: Ledger, path: Path, damage: str) -> None:
+    """It is only told of: no run, and no look at one, fails for it."""
+    ledger.record([attempt(1), sample("r", 1)])
+    ledger._db.execute(damage)
+
+    attempts, samples = read_attempts(path, "b"), read_samples(path)
+
+    assert samples == ledger.last_samples("")
+    assert (len(attempts), len(samples)) == ((1, 0) if "samples" in damage else (0, 1))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE files SET reason = x'00ff'",
+        "UPDATE files SET size = 'x'",
+        "UPDATE files SET name = 'a' || char(0)",
+    ],
+)
+def test_a_damaged_row_of_a_file_is_an_error_of_the_ledger(
+    ledger: Ledger, path: Path, damage: str
+) -> None:
+    """What is done is not guessed at."""
+    ledger.record([FULL])
+    ledger._db.execute(damage)
+
+    with pytest.raises(LedgerError, match="damaged"):
+        list(read_all(path))
+
+
+def test_a_schema_that_is_no_text_is_an_error_of_the_ledger(path: Path) -> None:
+    """A flipped byte in it: the ledger is set aside, and whoever looks is told."""
+    write(path, FULL)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"CREATE TABLE samples") + 2] = 0xF7
+    path.write_bytes(data)
+
+    with pytest.raises(LedgerError):
+        list(read_all(path))
+    fresh, warning = open_ledger(path)
+    fresh.close()
+    assert "set aside" in (warning or "")
+    assert list(read_all(path)) == []

@@ -105,14 +105,14 @@ def test_more_that_wait_are_counted() -> None:
 
     assert "and 4 more waiting" in lines
     assert "and 3 files of another run" in lines
-    assert any(line.endswith("try 2 next: r") for line in lines)
+    assert any(line.endswith("try 2, when a worker is free: r") for line in lines)
 
 
 def test_a_run_that_says_nothing_any_more_is_doubted() -> None:
     """Stopped, or hung: its numbers are old."""
     lines = tell([file("a", "pending")], replace(run(), heard=40.0))
 
-    assert "it has told nothing for 40 s: is it stopped?" in lines
+    assert "it has told nothing for 40 s: does it hang?" in lines
 
 
 def test_a_run_whose_workers_cannot_be_seen_says_so() -> None:
@@ -120,6 +120,22 @@ def test_a_run_whose_workers_cannot_be_seen_says_so() -> None:
     lines = tell([file("a", "partial", 5)], replace(run(), seen=False, heard=None))
 
     assert "its workers cannot be seen from here, or not yet" in lines
+
+
+def test_a_run_that_is_stopped_is_said_to_be() -> None:
+    """By Ctrl-Z: with what lets it go on, and without a rate."""
+    lines = tell([file("a", "partial", 5)], replace(run(), stopped=True, heard=40.0))
+
+    (line,) = [line for line in lines if "stopped" in line]
+    assert line == "the run with pid 7 is stopped: fg in its terminal, or kill -CONT, lets it go on"
+    assert not any("told nothing" in line for line in lines)
+
+
+def test_a_run_that_was_killed_is_said_to_be() -> None:
+    """Until the next one follows it."""
+    assert "no run is working on it; the last one was killed" in tell(
+        [file("a", "partial")], killed=1
+    )
 
 
 def test_what_failed_stands_below_with_what_to_do() -> None:

@@ -234,7 +234,7 @@ class TestDescribe:
             ),
             (
                 failed("a", "connection refused", FailureClass.TRANSIENT, attempts=5),
-                "failed a: connection refused (5 tries)",
+                "failed a: connection refused; 5 tries",
             ),
             (Warned(message="the clock\nis wrong"), "warning: the clock?is wrong"),
             (Stopping(reason="SIGINT"), "stopping: SIGINT"),

@@ -89,7 +89,7 @@ def store(tmp_path: Path) -> Store:
             "0 B in 12 s: HTTP 503 Busy; no other try",
         ),
         ({"ending": "done"}, "1.0 GiB in 12 s, HTTP 206: whole"),
-        ({"ending": "adopted"}, "1.0 GiB in 12 s, HTTP 206: it was here already, and is whole"),
+        ({"ending": "adopted"}, "looked at, HTTP 206: it was here already, and is whole"),
         ({"ending": "stopped"}, "1.0 GiB in 12 s, then ended with its run; 3.0 GiB stayed here"),
         ({"status": None, "reason": None}, "1.0 GiB in 12 s: failed; again in 5 s"),
     ],
@@ -107,6 +107,17 @@ def test_a_story_of_which_the_beginning_is_not_kept_says_so() -> None:
 
     assert told[1] == "  (150 earlier attempts no longer known)"
     assert "try 151: " in told[2]
+
+
+def test_what_an_attempt_brought_is_what_is_new() -> None:
+    """Compared bytes come twice, and would make the sum absurd."""
+    first = attempt(bytes=GIB, received=GIB)
+    again = attempt(bytes=GIB, received=65536)
+    whole = attempt(bytes=3 * GIB, received=2 * GIB + 65536, ending="done")
+
+    told = tell(DONE, (1, first), (2, again), (3, whole))
+
+    assert ["1.0 GiB in" in told[1], "0 B in" in told[2], "2.0 GiB in" in told[3]] == [True] * 3
 
 
 def test_attempts_of_another_run_are_set_apart() -> None:
@@ -130,7 +141,7 @@ def test_attempts_of_another_run_are_set_apart() -> None:
         (BEGUN, ["a.tar: begun, 3.0 GiB of 11.0 GiB here", "  no attempt at it is known"]),
         (
             replace(BEGUN, state="pending", bytes=0, size=None),
-            ["a.tar: to come", "  no attempt at it is known"],
+            ["a.tar: to come", "  not tried yet"],
         ),
     ],
 )
