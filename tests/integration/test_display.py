@@ -204,7 +204,7 @@ def test_a_picture_is_drawn_once_a_second_at_most(box: Sandbox, server: FaultSer
 
     pictures = came.count(PICTURE)
     assert 2 <= pictures <= 5
-    assert len(came) / pictures < 16 * 130
+    assert len(came) / pictures < 16 * 200
 
 
 def test_at_the_end_the_terminal_is_the_shells(box: Sandbox, server: FaultServer) -> None:
