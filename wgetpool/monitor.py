@@ -81,7 +81,7 @@ class Monitor:
         seen = self._scheduler.progress(lengths, seconds=now - self._began)
         progress = self._pacer.complete(seen)
         if self._interval is not None and now >= self._tell_at:
-            self._tell_at = now + self._interval
+            self._tell_at = max(self._tell_at + self._interval, now)
             self._emit(replace(progress, waiting=progress.waiting[:SHOWN_WAITING]))
         # Only while bytes come: then the disk answers, and the ledger's keeper does not hang on it.
         if now >= self._sample_at and progress.received > self._received:
