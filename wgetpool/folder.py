@@ -142,11 +142,11 @@ def look(store: Store, *, only: Sequence[str] = (), now: datetime) -> Folder:
     files = [_file_status(store, record) for record in records]
     known = store.known_runs()
     dead = frozenset(each.run for each in known if not each.alive)
-    unfinished = {file.name: file for file in files if file.state in {"partial", "pending"}}
+    by_name = {file.name: file for file in files}
     return Folder(
         store=store,
         files=files,
-        runs=[_live_run(store, each, unfinished, now) for each in known if each.alive],
+        runs=[_live_run(store, each, by_name, now) for each in known if each.alive],
         orphans=_find_orphans(dead) if dead else [],
         killed=len(dead),
         last=next(reversed(read_samples(store.ledger)), None),
@@ -217,30 +217,31 @@ def _cause(word: str | None) -> Cause:
 
 
 def _live_run(
-    store: Store, known: KnownRun, unfinished: dict[str, FileStatus], now: datetime
+    store: Store, known: KnownRun, files: dict[str, FileStatus], now: datetime
 ) -> LiveRun:
-    """What a run told, brought up to this moment: its parts have grown meanwhile."""
+    """What a run told, brought up to now: parts have grown meanwhile, and files are done."""
     told = live.read(known)
     if told is None:
         return _sampled_run(store, known, now)
     heard = max((now - told.at).total_seconds(), 0.0)
     seen, stopped = told.progress, known.is_stopped
     is_fresh = heard <= SILENT and not stopped
+    done = {name for name, file in files.items() if file.state == "done"}
     running = (
         replace(
             file,
-            bytes=unfinished[file.name].bytes,
-            size=unfinished[file.name].size or file.size,
+            bytes=files[file.name].bytes if file.name in files else file.bytes,
+            size=file.size or (files[file.name].size if file.name in files else None),
             since=file.since + heard,
             rate=file.rate if is_fresh else None,
         )
         for file in seen.running
-        if file.name in unfinished
+        if file.name not in done
     )
     waiting = tuple(
         replace(file, due_in=max(file.due_in - heard, 0.0))
         for file in seen.waiting
-        if file.name in unfinished
+        if file.name not in done
     )
     return LiveRun(
         known=known,

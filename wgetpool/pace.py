@@ -81,8 +81,10 @@ class Pacer:
         running = (replace(file, rate=self._rates[file.name][1].value) for file in seen.running)
         files = tuple(running)
         left = self._pace.left(seen.bytes, seen.size)
-        if any(file.rate is not None and file.rate < 1 for file in files):
-            left = None  # one of them does not come on: nobody knows
+        if _nothing_to_begin(seen) and any(
+            file.rate is not None and file.rate < 1 for file in files
+        ):
+            left = None  # one of the last does not come on: nobody knows
         if left is not None:  # the last file may be a slow one, or one that waits
             lasts = [time_left(file.bytes, file.size, file.rate) or 0.0 for file in files]
             left = max(left, *lasts, *(file.due_in for file in seen.waiting), 0.0)
@@ -94,6 +96,11 @@ class Pacer:
             rate = Rate(at=at, total=file.bytes)
         rate.add(at, file.bytes)
         return file.attempt, rate
+
+
+def _nothing_to_begin(seen: Progress) -> bool:
+    under_way = len(seen.running) + seen.waiting_count + seen.elsewhere
+    return seen.done + seen.skipped + seen.failed + under_way >= seen.files
 
 
 def rate_at_end(samples: Sequence[Sample]) -> float | None:

@@ -131,6 +131,19 @@ def test_the_time_left_is_never_less_than_that_of_a_file_or_a_wait() -> None:
     assert pacer.complete(replace(slow, waiting=(wait,))).left == 300
 
 
+def test_a_last_file_that_does_not_come_on_leaves_no_time_left() -> None:
+    """Nobody knows then. While others are still to begin, they are what counts."""
+
+    def left(files: int) -> float | None:
+        pacer = Pacer(earlier=1000.0)
+        pacer.complete(seen(1.0, ("a", 1, 10)))
+        stuck = replace(seen(2.0, ("a", 1, 10)), files=files, size=10_000)
+        return pacer.complete(stuck).left
+
+    assert left(1) is None
+    assert left(50) == pytest.approx(10, rel=0.1)
+
+
 def sample(seconds: float, received: int) -> Sample:
     counts = dict.fromkeys(("files", "done", "skipped", "failed", "running", "waiting"), 1)
     return Sample(run="r", at="", seconds=seconds, bytes=0, received=received, size=None, **counts)
