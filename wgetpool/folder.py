@@ -142,11 +142,12 @@ def look(store: Store, *, only: Sequence[str] = (), now: datetime) -> Folder:
     files = [_file_status(store, record) for record in records]
     known = store.known_runs()
     dead = frozenset(each.run for each in known if not each.alive)
-    by_name = {file.name: file for file in files}
+    by_name = {file.name: file for file in files if file.state != "done"}
+    done = {file.name for file in files if file.state == "done"}
     return Folder(
         store=store,
         files=files,
-        runs=[_live_run(store, each, by_name, now) for each in known if each.alive],
+        runs=[_live_run(store, each, by_name, done, now) for each in known if each.alive],
         orphans=_find_orphans(dead) if dead else [],
         killed=len(dead),
         last=next(reversed(read_samples(store.ledger)), None),
@@ -217,7 +218,7 @@ def _cause(word: str | None) -> Cause:
 
 
 def _live_run(
-    store: Store, known: KnownRun, files: dict[str, FileStatus], now: datetime
+    store: Store, known: KnownRun, files: dict[str, FileStatus], done: set[str], now: datetime
 ) -> LiveRun:
     """What a run told, brought up to now: parts have grown meanwhile, and files are done."""
     told = live.read(known)
@@ -226,7 +227,6 @@ def _live_run(
     heard = max((now - told.at).total_seconds(), 0.0)
     seen, stopped = told.progress, known.is_stopped
     is_fresh = heard <= SILENT and not stopped
-    done = {name for name, file in files.items() if file.state == "done"}
     running = (
         replace(
             file,

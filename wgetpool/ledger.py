@@ -112,6 +112,7 @@ EXPECT = """
 INSERT OR IGNORE INTO files (name, state, size, proof, attempts) VALUES (?, 'pending', ?, '', 0)
 """
 BUSY_TIMEOUT = 30.0  # seconds to wait for another run's transaction
+LATE = 64  # samples that tell how a run has gone of late
 CHUNK = 500  # names in one query; SQLite before 3.32 takes 999 at most
 
 T = TypeVar("T", AttemptRecord, Sample)
@@ -166,7 +167,7 @@ class Ledger:
                 self._db.executemany(put, [asdict(row) for row in rows if isinstance(row, kind)])
 
     def last_samples(self, since: str) -> list[Sample]:
-        """Those of the last run that has any, in their order; none where the last is older."""
+        """The latest of the last run that has any, in their order; none where they are older."""
         samples = _last_samples(self._db)
         return samples if samples and samples[-1].at >= since else []
 
@@ -248,7 +249,7 @@ def read_names(path: Path, prefix: str, limit: int) -> list[str]:
 
 
 def read_samples(path: Path, run: str | None = None) -> list[Sample]:
-    """Those of a run, or of the last one that has any, in their order."""
+    """The latest of a run, or of the last one that has any, in their order."""
     with _open_to_read(path) as (db, version):
         return _last_samples(db, run) if version >= 3 else []
 
@@ -299,8 +300,9 @@ def _find(
 
 def _last_samples(db: sqlite3.Connection, run: str | None = None) -> list[Sample]:
     last = "SELECT run FROM samples ORDER BY id DESC LIMIT 1"
-    query = f"SELECT {OF_SAMPLE} FROM samples WHERE run = coalesce(?, ({last})) ORDER BY id"  # noqa: S608
-    made = (_make(Sample, row) for row in db.execute(query, (run,)))
+    of_run = f"SELECT * FROM samples WHERE run = coalesce(?, ({last})) ORDER BY id DESC LIMIT ?"  # noqa: S608
+    rows = db.execute(f"SELECT {OF_SAMPLE} FROM ({of_run}) ORDER BY id", (run, LATE))  # noqa: S608
+    made = (_make(Sample, row) for row in rows)
     return [one for one in made if one is not None]
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from wgetpool.ledger import (
     CHUNK,
+    LATE,
     SCHEMA_VERSION,
     STEPS,
     Ledger,
@@ -244,6 +245,13 @@ def test_the_samples_of_the_last_run_are_found(ledger: Ledger) -> None:
 
     assert [one.seconds for one in ledger.last_samples("2026-03-01T12:00:30+01:00")] == [60, 70]
     assert ledger.last_samples("2026-03-02T00:00:00+01:00") == []
+
+
+def test_of_a_long_run_the_latest_samples_are_read(ledger: Ledger) -> None:
+    """A look costs the same after a month as after a minute."""
+    ledger.record(sample("r", second) for second in range(500))
+
+    assert [one.seconds for one in ledger.last_samples("")] == list(range(500 - LATE, 500))
 
 
 def test_no_more_than_ten_thousand_samples_are_kept(ledger: Ledger) -> None:
