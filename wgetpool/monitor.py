@@ -50,7 +50,7 @@ class Monitor:
         self._interval, self._emit, self._keep = interval, emit, keep
         self._pacer = Pacer()
         self._began = now = clock.now()
-        self._look_every = max(min(interval or INTERVAL, INTERVAL), 1.0)  # no faster, ever
+        self._look_every = min(interval or INTERVAL, INTERVAL)  # more often only if asked to
         self._look_at = now + min(self._look_every, 1.0)
         self._tell_at = now + (interval or 0.0)
         self._sample_at = now + SAMPLE_INTERVAL
