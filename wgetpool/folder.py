@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from wgetpool import live
@@ -62,7 +63,7 @@ class LiveRun:
     elsewhere: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Folder:
     """All of it, or what is asked for. `orphans` are wgets on this machine that killed runs left
     behind.
@@ -83,7 +84,7 @@ class Folder:
     def running(self) -> list[Running]:
         return [file for run in self.runs for file in run.running]
 
-    @property
+    @cached_property
     def waiting(self) -> list[Waiting]:
         """The soonest of each run, but for those that another one is at."""
         busy = {file.name for file in self.running}
@@ -94,7 +95,7 @@ class Folder:
     def waiting_count(self) -> int:
         return len(self.waiting) + sum(run.waiting_count - len(run.waiting) for run in self.runs)
 
-    @property
+    @cached_property
     def begun(self) -> list[FileStatus]:
         """Files of which something is here, and that no run is known to have now."""
         busy = {file.name for file in self.running} | {file.name for file in self.waiting}
@@ -104,12 +105,12 @@ class Folder:
     def bytes(self) -> int:
         return sum(file.bytes for file in self.files)
 
-    @property
+    @cached_property
     def wanted(self) -> list[FileStatus]:
         """All but those that failed."""
         return [file for file in self.files if file.state != "failed"]
 
-    @property
+    @cached_property
     def size(self) -> int | None:
         """Of all files but failed ones together; sizes that are not known count as the mean of
         those that are.
@@ -181,7 +182,7 @@ def _pick(store: Store, names: Iterable[str]) -> Iterator[FileRecord]:
     for name, each in forms.items():
         if not (found := [known[form] for form in each if form in known]):
             raise SourceError(
-                f"No file {name.partition('?')[0]} was ever asked for in {store.directory}: "
+                f"No file {name} was ever asked for in {store.directory}: "
                 "`wgetpool status` with --names done, failed or pending prints the names."
             )
         yield found[0]
