@@ -144,10 +144,20 @@ def get(
     backoff: options.Backoff = "5s",
     backoff_max: options.BackoffMax = "5m",
     retry_status: options.RetryStatus = None,
+    wait_for_links: options.WaitForLinks = "0",
     timeout: options.Timeout = "60s",
     stall_timeout: options.StallTimeout = "2m",
     min_rate: options.MinRate = "1k",
     attempt_timeout: options.AttemptTimeout = "0",
+    per_host: options.PerHost = "0",
+    limit_rate: options.LimitRate = "0",
+    min_free: options.MinFree = "1G",
+    force: options.Force = False,
+    header: options.Headers = [],  # noqa: B006
+    user_agent: options.UserAgent = None,
+    cookies: options.Cookies = None,
+    netrc: options.Netrc = False,
+    wget_option: options.WgetOptions = [],  # noqa: B006
     checksums: options.Checksums = [],  # noqa: B006
     check_archives: options.CheckArchives = False,
     hash_: options.Hash = True,
@@ -164,16 +174,18 @@ def get(
     """
     # The run's as well: later, an exception by a signal could be lost in an import.
     from wgetpool import pool, process  # noqa: F401
-    from wgetpool.model import Checks, Limits, RetryPolicy, Settings, Wishes
+    from wgetpool.access import read_access
+    from wgetpool.model import Checks, Limits, Manners, RetryPolicy, Settings, Wishes
     from wgetpool.wget import find_wget
 
     quiet, verbose = exclusive(ctx, "quiet", "verbose")
     entries = _choose(sources, select, select_from, exclude, order, start, end, shard)
     entries = _attach(entries, checksums)
     on_signals(exit_in_order)  # a child is asked for its version
+    program = find_wget(wget, output_of=process.output_of)
     settings = Settings(
         directory=output.absolute(),
-        wget=find_wget(wget, output_of=process.output_of),
+        wget=program,
         workers=workers,
         retry=RetryPolicy(
             tries=tries,
@@ -188,9 +200,20 @@ def get(
             attempt_timeout=attempt_timeout,
         ),
         checks=Checks(sha256=hash_, archives=check_archives),
+        access=read_access(
+            program,
+            headers=header,
+            user_agent=user_agent,
+            cookies=cookies,
+            netrc=netrc,
+            options=wget_option,
+            warn=say,
+        ),
+        manners=Manners(per_host=per_host, limit_rate=limit_rate, min_free=min_free),
         locking=lock,
         remote_time=remote_time,
         skip_gone=skip_gone,
+        wait_for_links=wait_for_links,
     )
     if dry_run:
         from wgetpool.plan import print_plan

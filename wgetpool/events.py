@@ -21,13 +21,16 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(Event):
-    """`files` is the number of selected files. `schema` is that of the JSON."""
+    """`files` is the number of selected files, `proxy` the one that wget asks, without a login.
+    `schema` is that of the JSON.
+    """
 
     event: ClassVar[str] = "run_started"
     run: str
     directory: str
     files: int
     workers: int
+    proxy: str | None = None
     version: str = ""
     schema: int = SCHEMA
 
@@ -81,7 +84,9 @@ class AttemptFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptStopped(Event):
-    """It was ended with the run; its part stays."""
+    """It was ended by us, and its part stays. `why`: stopped (with the run), no_room (it waits for
+    room on the disk), or share (it goes on at once, with another share of the line).
+    """
 
     event: ClassVar[str] = "attempt_stopped"
     name: str
@@ -89,6 +94,7 @@ class AttemptStopped(Event):
     bytes: int
     received: int
     seconds: float
+    why: str = "stopped"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +218,8 @@ class Progress(Event):
     `received` is what came over the line in this run; `size` sums the sizes of all files but failed
     ones, those not known yet counted as the mean of the known ones: None while none is known.
     `rate` is bytes a second, smoothed, `left` seconds: None while they are not known. `waiting`
-    holds the soonest few of `waiting_count`; `elsewhere` files are another run's.
+    holds the soonest few of `waiting_count`; `elsewhere` files are another run's, `expired` ones
+    wait for a fresh link, `no_room` ones for room on the disk.
     """
 
     event: ClassVar[str] = "progress"
@@ -230,6 +237,8 @@ class Progress(Event):
     waiting: tuple[Waiting, ...]
     waiting_count: int
     elsewhere: int = 0
+    expired: int = 0
+    no_room: int = 0
 
 
 # ---------------------------------------------------------------- who listens

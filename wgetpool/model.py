@@ -7,6 +7,7 @@ can be pickled: an order may be carried out by another process or machine than t
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, StrEnum, auto
@@ -108,9 +109,36 @@ class Checks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """What a site's wget needs beside the URL. `headers` are lines (`Name: value`), `cookies` what
+    a cookies.txt holds, `options` wgetrc commands with their values. All of it may be secret: only
+    `wget` reads it, and no representation shows it.
+    """
+
+    headers: tuple[str, ...] = field(default=(), repr=False)
+    user_agent: str | None = field(default=None, repr=False)
+    cookies: bytes = field(default=b"", repr=False)
+    netrc: bool = False
+    options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manners:
+    """How much of servers, line and disk a run takes. `per_host` attempts at a time at one host (0:
+    no limit), `limit_rate` bytes a second of all together (0: no limit), `min_free` bytes that stay
+    free on DIR's file system.
+    """
+
+    per_host: int = 0
+    limit_rate: int = 0
+    min_free: int = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """One `wgetpool get`. `directory` is DIR, absolute; `wget` is the program, absolute. Without
-    `locking` the user warrants that nobody else works on DIR.
+    `locking` the user warrants that nobody else works on DIR. `wait_for_links` is how many seconds
+    a run waits for a fresh links file when all its links have expired (0: not at all).
     """
 
     directory: Path
@@ -119,9 +147,12 @@ class Settings:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     limits: Limits = field(default_factory=Limits)
     checks: Checks = field(default_factory=Checks)
+    access: Access = field(default_factory=Access)
+    manners: Manners = field(default_factory=Manners)
     locking: bool = True
     remote_time: bool = False
     skip_gone: bool = False
+    wait_for_links: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,8 +184,9 @@ class Head:
     """The last response head of an attempt: what the server said about the body that it sent.
 
     `start` is the offset that a 206 begins at, `remote.size` the size of the whole file, `length`
-    that of this body. `retry_after` is the header's text, as sent. `astray` is the scheme of a
-    redirect that is neither http nor https.
+    that of this body. `retry_after` and `date` are the headers' texts, as sent, `age` is seconds:
+    so long ago a cache got the answer, date and all. `astray` is the scheme of a redirect that is
+    neither http nor https.
     """
 
     status: int
@@ -163,6 +195,8 @@ class Head:
     length: int | None = None
     remote: RemoteFile = field(default_factory=RemoteFile)
     retry_after: str | None = None
+    date: str | None = None
+    age: int = 0
     astray: str = ""
 
 
@@ -208,15 +242,22 @@ class Reply:
 class Command:
     """A process to start. `stdin` holds a secret; `env` is its environment, a `NAME=value` each, to
     which `mark` is added: the file that it works for. `keep_open` is inherited; `stdout` is a
-    descriptor, where it is not the log.
+    descriptor, where it is not the log. `private` are files in memory, open in the child as
+    descriptors PRIVATE and following. `file_limit`: no file that it writes gets longer, in bytes
+    (None: no limit of ours).
     """
 
     argv: tuple[str, ...]
     stdin: bytes = field(default=b"", repr=False)
+    private: tuple[bytes, ...] = field(default=(), repr=False)
+    file_limit: int | None = None
     env: tuple[bytes, ...] = field(repr=False)
     mark: str = ""
     keep_open: int | None = None
     stdout: int | None = None
+
+
+PRIVATE = 5  # the first descriptor of a command's private files
 
 
 class Link(Enum):
@@ -293,6 +334,8 @@ class Ending(Enum):
     TIMED_OUT = auto()  # --attempt-timeout
     CUT_SHORT = auto()  # ended by us: its answer was of no use for the part
     STOPPED = auto()  # ended by us: the run stops
+    RECALLED = auto()  # ended by us: the file is to wait, or to go on in another way
+    NO_ROOM = auto()  # the disk is full, or the part came to its ceiling
     NOT_STARTED = auto()
     SHORT = auto()  # not started: the machine gives no more for now, or there is no wget
     STUCK = auto()  # state D: not even SIGKILL has ended it, and it holds the part still
@@ -387,7 +430,9 @@ class AttemptOrder:
 
     `examine`: a file of this name that the ledger does not know is to be looked at first.
     `replaces`: it has been, and this file is to be replaced. `told_size` is what the server has
-    told in an earlier attempt, `broken_sha256` what was broken when it came the last time.
+    told in an earlier attempt, `broken_sha256` what was broken when it came the last time. `rate`
+    is the most that it may take of the line, in bytes a second; `ceiling` the most bytes that the
+    part may come to (None: no limit).
     """
 
     directory: Path
@@ -398,6 +443,9 @@ class AttemptOrder:
     limits: Limits
     retry_status: frozenset[int] = frozenset()
     checks: Checks = field(default_factory=Checks)
+    access: Access = field(default_factory=Access)
+    rate: int | None = None
+    ceiling: int | None = None
     locking: bool = True
     examine: bool = False
     replaces: FileId | None = None
@@ -434,6 +482,7 @@ class Outcome:
     Exactly one of `whole` and `failure` is set when the process was started and not stopped by us.
     `replaces` is what an examination found to be worth nothing, `note` says why. `rejected`: what
     came was whole and wrong, with this `sha256` where that is known; `final`: and would be again.
+    `server_ahead` is by how many seconds the server's clock is before ours, where it told its time.
     """
 
     name: str
@@ -444,6 +493,7 @@ class Outcome:
     received: int = 0
     finding: Finding = Finding.NOTHING
     status: int | None = None
+    server_ahead: float | None = None
     remote: RemoteFile = field(default_factory=RemoteFile)
     whole: WholePart | None = None
     failure: Failure | None = None
@@ -462,6 +512,7 @@ class FileState(StrEnum):
     RUNNING = "running"
     CHECKING = "checking"
     BACKOFF = "backoff"
+    HELD = "held"  # until there is room, or a fresh link
     ELSEWHERE = "elsewhere"
     DONE = "done"
     SKIPPED = "skipped"
@@ -589,6 +640,34 @@ class StopFlag(Protocol):
     def set(self) -> None: ...
 
     def fileno(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreshLinks:
+    """What a links file says that was replaced during the run: the URLs by name, or why it is not
+    taken. `source` names it.
+    """
+
+    source: str
+    links: Mapping[str, Url] = field(default_factory=dict, repr=False)
+    complaint: str = ""
+
+
+class Relister(Protocol):
+    """Watches the links files of a run; `names` names them. `look` returns those that were replaced
+    since the last look. One thread.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    def look(self) -> list[FreshLinks]: ...
+
+
+class Recall(Protocol):
+    """Whether the main thread wants an attempt back: its part stays, and goes on later."""
+
+    def __call__(self, name: str, /) -> bool: ...
 
 
 class Inbox(Protocol):

@@ -23,6 +23,7 @@ from wgetpool.mistakes import label, shown
 
 SELECTING, CHECKING, RETRYING = "Which files", "Checks", "Retries"
 TIMING, SHOWING, MACHINE = "Time limits", "Output", "This machine"
+ACCESS, MANNERS = "Getting in", "How much at a time"
 
 WIDE = 76  # columns
 
@@ -68,6 +69,14 @@ def positive(word: str) -> int:
     return number
 
 
+def natural(word: str) -> int:
+    """A whole number from 0 on."""
+    number = int(word)
+    if number < 0:
+        raise ValueError(word)
+    return number
+
+
 def choice(choices: Sequence[str], word: str) -> str:
     """Just one of these words."""
     if word not in choices:
@@ -100,6 +109,7 @@ def taking(what: str, read: Callable[[str], Any]) -> Callable[[Any], Any]:
 
 SECONDS = taking("a duration, as 90, 90s, 0.5, 2m or 1h", duration)
 BYTES = taking("a size, as 500k, 10M, 1G or 64KiB", amount)
+NUMBER = taking("a whole number, from 0 on", natural)
 POSITIVE = taking("a whole number from 1 on", positive)
 POSITION = taking("a whole number", int)
 STATUSES = taking("HTTP statuses, as 403,404", statuses)
@@ -307,6 +317,75 @@ AttemptTimeout = Annotated[
         parser=SECONDS,
         metavar="S",
     ),
+]
+WaitForLinks = Annotated[
+    Parsed,
+    option(
+        "--wait-for-links",
+        "When all links have expired, wait for a fresh links file: so long, or for ever.",
+        panel=RETRYING,
+        parser=SECONDS,
+        metavar="[TIME]",
+    ),
+]
+Headers = Annotated[
+    list[str],
+    option(
+        "--header",
+        "Line for every request, as 'Name: value'; @FILE: its lines; repeatable.",
+        panel=ACCESS,
+        metavar="LINE|@FILE",
+    ),
+]
+UserAgent = Annotated[
+    str | None, option("--user-agent", "What wget calls itself.", panel=ACCESS, metavar="TEXT")
+]
+Cookies = Annotated[
+    Path | None,
+    option("--cookies", "A browser's cookies.txt.", panel=ACCESS, metavar="FILE"),
+]
+Netrc = Annotated[bool, option("--netrc", "Take logins from ~/.netrc.", panel=ACCESS)]
+WgetOptions = Annotated[
+    list[str],
+    option(
+        "--wget-option",
+        "A setting of wget's own, as ca_certificate=FILE or inet4_only=on; repeatable.",
+        panel=ACCESS,
+        metavar="KEY=VALUE",
+    ),
+]
+PerHost = Annotated[
+    Parsed,
+    option(
+        "--per-host",
+        "Files at a time from one host; 0: no limit.",
+        panel=MANNERS,
+        parser=NUMBER,
+        metavar="N",
+    ),
+]
+LimitRate = Annotated[
+    Parsed,
+    option(
+        "--limit-rate",
+        "Bytes a second of all together, as 20M; 0: no limit.",
+        panel=MANNERS,
+        parser=BYTES,
+        metavar="R",
+    ),
+]
+MinFree = Annotated[
+    Parsed,
+    option(
+        "--min-free",
+        "Room that stays free on the disk.",
+        panel=MANNERS,
+        parser=BYTES,
+        metavar="SIZE",
+    ),
+]
+Force = Annotated[
+    bool, option("--force", "Begin even where not all can fit on the disk.", panel=MANNERS)
 ]
 Checksums = Annotated[
     list[Path],

@@ -25,7 +25,7 @@ from threading import Lock, current_thread, main_thread
 from typing import Any
 from weakref import finalize
 
-from wgetpool.model import Command, Link, ProcessState, Sight, StopFlag
+from wgetpool.model import PRIVATE, Command, Link, ProcessState, Sight, StopFlag
 
 GRACE = 2.0  # seconds from SIGTERM to SIGKILL
 LAST_GRACE = 5.0  # from SIGKILL until a process counts as one that cannot be ended (state D)
@@ -34,6 +34,7 @@ PART_MARK = "WGETPOOL_PART"  # and the name of the file whose part it writes
 UNKNOWN_CODE = 255  # of a child that somebody else has reaped
 # A signal that comes just before a wait begins is heeded after it: no wait is longer (seconds).
 HEARTBEAT = 1.0
+FIRST_FREE = 32  # the lowest number for what is to become a descriptor below it in a child
 LOG_LIMIT = 1 << 20  # bytes of a child's log that are read
 LOG_USUAL = 1 << 14  # that most logs fit into: the system gives room for so much at once
 
@@ -130,18 +131,19 @@ class Child:
         self._pidfd = -1
         self._siblings = {} if siblings is None else siblings  # those that are not reaped yet
         self._reaping = Lock()  # until it is reaped, its number cannot become another's
-        with ExitStack() as undo:
+        with ExitStack() as undo, ExitStack() as given:
             self._log = os.memfd_create("log", os.MFD_CLOEXEC)
             undo.callback(os.close, self._log)
             # Appending: wget opens its log by name once more.
             fcntl.fcntl(self._log, fcntl.F_SETFL, os.O_APPEND)
-            stdin = os.memfd_create("stdin", os.MFD_CLOEXEC)
-            try:
-                os.pwrite(stdin, command.stdin, 0)
-                self.pid = _spawn(command, stdin, self._log)
-            finally:
-                os.close(stdin)
+            stdin = _in_memory(command.stdin, given)
+            private = [_out_of_the_way(_in_memory(data, given), given) for data in command.private]
+            self.pid = _spawn(command, stdin, self._log, private)
             undo.pop_all()
+        if command.file_limit is not None:  # before it has even connected
+            with suppress(OSError, ValueError):
+                limits = (command.file_limit, command.file_limit)
+                resource.prlimit(self.pid, resource.RLIMIT_FSIZE, limits)
         self._siblings[self.pid] = self
         with suppress(OSError):  # kernels before 5.3: wait() falls back to polling
             self._pidfd = os.pidfd_open(self.pid)
@@ -284,7 +286,22 @@ _SET_GROUP, _SET_DEFAULT_SIGNALS, _SET_MASK = 2, 4, 8
 _ROOM = 512  # bytes for each of libc's opaque structures; the largest has 336
 
 
-def _spawn(command: Command, stdin: int, log: int) -> int:
+def _in_memory(data: bytes, given: ExitStack) -> int:
+    """A file that nobody finds by a name; closed with the stack."""
+    descriptor = os.memfd_create("given", os.MFD_CLOEXEC)
+    given.callback(os.close, descriptor)
+    os.pwrite(descriptor, data, 0)
+    return descriptor
+
+
+def _out_of_the_way(descriptor: int, given: ExitStack) -> int:
+    """The same file under a number that no other of the child's takes."""
+    copy = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE)
+    given.callback(os.close, copy)
+    return copy
+
+
+def _spawn(command: Command, stdin: int, log: int, private: Sequence[int] = ()) -> int:
     """Starts the process, in a group of its own; raises OSError.
 
     By libc's own posix_spawn: it copies no page tables, and, other than what Python has, it lets
@@ -299,6 +316,7 @@ def _spawn(command: Command, stdin: int, log: int) -> int:
         # To another number: a copy is open in the child, a descriptor copied onto itself may not
         # be.
         copies.append((kept, 3 if kept != 3 else 4))
+    copies += [(descriptor, PRIVATE + index) for index, descriptor in enumerate(private)]
     for descriptor, number in copies:
         _QUICK.posix_spawn_file_actions_adddup2(actions, descriptor, number)
     pid = ctypes.c_int()

@@ -34,6 +34,12 @@ LEVELS = {
     "orphans": 3,  # what dead runs left behind
     "crew": 7,  # the threads of a run
     "errands": 3,  # work that others do, and the inbox
+    "access": 3,  # what a site's wget needs beside the URL
+    "relist": 9,  # links files that are replaced during a run
+    "jobs": 5,  # a file being scheduled, and the queues it waits in
+    "hosts": 3,  # how much is asked of each host
+    "shares": 2,  # how the line is shared
+    "room": 2,  # what is free on the disk, and reserved
     "slots": 2,  # how many attempts run at a time
     "scheduler": 7,  # the states of the files: which is next, when again
     "selection": 7,  # patterns, order, slice, shard

@@ -1,0 +1,139 @@
+"""A file that is being scheduled, and the queues that it waits in. Pure: the caller hands in the
+time.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from wgetpool.model import Approach, Entry, FileId, FileState, WholePart
+
+
+@dataclass(slots=True)
+class Job:
+    """A file being scheduled. `length` is what its part has, `best` the most that it ever had;
+    `host` is the one that its attempt was sent to, `expires` when its link does; `recalled` says
+    why its attempt is wanted back.
+    """
+
+    entry: Entry
+    state: FileState = FileState.PENDING
+    attempts: int = 0
+    announced: int = 0  # the attempt that has been told of last
+    barren: int = 0
+    best: int | None = None
+    length: int = 0
+    size: int | None = None
+    approach: Approach = Approach.CONTINUE
+    rejections: int = 0
+    renewed: bool = False
+    examine: bool = False
+    replaces: FileId | None = None
+    broken_sha256: str | None = None
+    started_at: float = 0.0
+    attempt_at: float = 0.0
+    reason: str = ""
+    whole: WholePart | None = None
+    host: str = ""
+    expires: datetime | None = None
+    recalled: str = ""
+
+
+@dataclass(order=True, slots=True)
+class Due:
+    """A job that waits until an instant; the first that came is the first of one instant."""
+
+    at: float
+    number: int
+    job: Job = field(compare=False)
+
+
+class Later:
+    """Jobs that wait, each until its own instant."""
+
+    def __init__(self) -> None:
+        self._dues: list[Due] = []
+        self._number = 0
+
+    def __len__(self) -> int:
+        return len(self._dues)
+
+    def __iter__(self) -> Iterator[Due]:
+        return iter(self._dues)
+
+    @property
+    def next_at(self) -> float | None:
+        return self._dues[0].at if self._dues else None
+
+    def push(self, job: Job, at: float) -> None:
+        self._number += 1
+        heapq.heappush(self._dues, Due(at, self._number, job))
+
+    def pop_due(self, now: float) -> Job | None:
+        """The next one whose instant has come."""
+        if self._dues and self._dues[0].at <= now:
+            return heapq.heappop(self._dues).job
+        return None
+
+
+class Ready:
+    """Jobs whose turn it is: what was begun before what was not, else as they came. One line for
+    each host, so that one that is not to be asked now holds up no other.
+    """
+
+    def __init__(self) -> None:
+        self._lines: dict[str, list[tuple[int, int, Job]]] = {}
+        self._heads: list[tuple[int, int, str]] = []  # of the lines, and some that are outdated
+        self._number = 0
+        self.again: dict[str, Job] = {}  # those that were begun, by name
+
+    def __len__(self) -> int:
+        return sum(map(len, self._lines.values()))
+
+    def push(self, job: Job, *, again: bool = False) -> None:
+        self._number += 1
+        host = job.entry.url.host
+        line = self._lines.setdefault(host, [])
+        heapq.heappush(line, (0 if again else 1, self._number, job))
+        if again:
+            self.again[job.entry.name] = job
+        if line[0][1] == self._number:
+            self._put_head(host, line)
+
+    def pop(self, admits: Callable[[str], bool]) -> Job | None:
+        """The first whose host is admitted."""
+        passed = []
+        found = None
+        while self._heads and found is None:
+            head = heapq.heappop(self._heads)
+            _, number, host = head
+            line = self._lines.get(host)
+            if not line or line[0][1] != number:
+                continue
+            if not admits(host):
+                passed.append(head)
+                continue
+            found = heapq.heappop(line)[2]
+            self.again.pop(found.entry.name, None)
+            if line:
+                self._put_head(host, line)
+            else:
+                del self._lines[host]
+        for head in passed:
+            heapq.heappush(self._heads, head)
+        return found
+
+    def drain(self) -> list[Job]:
+        """All of them, in their order; none is left."""
+        jobs = [job for _, _, job in sorted(row for line in self._lines.values() for row in line)]
+        self._lines.clear()
+        self._heads.clear()
+        self.again.clear()
+        return jobs
+
+    def _put_head(self, host: str, line: list[tuple[int, int, Job]]) -> None:
+        priority, number, _ = line[0]
+        heapq.heappush(self._heads, (priority, number, host))
