@@ -7,7 +7,9 @@ attempt.
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from wgetpool.model import (
     Head,
     Launcher,
     Outcome,
+    Recall,
     RemoteFile,
     Reply,
     Sight,
@@ -45,6 +48,17 @@ MOST_AT_ONCE = 1 << 28  # bytes whose digests are taken between two looks
 PATIENCE = 0.1  # seconds until a held claim is believed
 
 
+_TOO_LARGE = os.strerror(errno.EFBIG)
+
+
+def _never(_name: str) -> bool:
+    return False
+
+
+def _nobody(_name: str, _head: Head) -> None:
+    pass
+
+
 def fetch(
     order: AttemptOrder,
     *,
@@ -53,10 +67,13 @@ def fetch(
     environment: tuple[bytes, ...],
     trails: proof.Trails,
     launch: Launcher = process.Child,
+    recall: Recall = _never,
+    tell: Callable[[str, Head], None] = _nobody,
 ) -> Outcome:
     """Makes one attempt. What can be expected to go wrong is in the outcome, not raised.
 
-    `environment` is the children's, with the mark of the run; `trails` are the run's.
+    `environment` is the children's, with the mark of the run; `trails` are the run's. It ends when
+    `recall` says so, and `tell` is called with a head that is good, while it goes on.
     """
     store = Store(order.directory, order.locking)
     started_at = clock.now()
@@ -67,7 +84,14 @@ def fetch(
             return Outcome(name=order.entry.name, ending=Ending.ELSEWHERE)
         with part:
             attempt = _Attempt(
-                order, part, stop=stop, clock=clock, started_at=started_at, trails=trails
+                order,
+                part,
+                stop=stop,
+                clock=clock,
+                started_at=started_at,
+                trails=trails,
+                recall=recall,
+                tell=tell,
             )
             try:
                 return attempt.make(store.final(order.entry.name), environment, launch)
@@ -141,10 +165,13 @@ class _Attempt:
         clock: Clock,
         started_at: float,
         trails: proof.Trails,
+        recall: Recall,
+        tell: Callable[[str, Head], None],
     ) -> None:
         self.order, self.part, self.stop, self.clock = order, part, stop, clock
         self.entry = order.entry
         self.started_at, self.trails = started_at, trails
+        self.recall, self.tell = recall, tell
         self.examined: Examination | None = None
         self.before = self.offset = 0
         self.status: int | None = None
@@ -232,6 +259,8 @@ class _Attempt:
             self.entry.url,
             self.part.path,
             timeout=self.order.limits.timeout,
+            rate=self.order.rate,
+            ceiling=self.order.ceiling,
             environment=environment,
             mark=self.entry.name,
             lock=self.part.descriptor,
@@ -268,12 +297,16 @@ class _Attempt:
             now = self.clock.now()
             if self.stop.is_set():
                 return Ending.STOPPED
+            if self.recall(self.entry.name):
+                return Ending.RECALLED
             head = wget.read_head(child.read_log())
             finding = self._judge(head)
             if finding in policy.ENDING or (head is not None and head.astray):
                 return Ending.CUT_SHORT
             if head is not None and finding is Finding.FITS:
                 self.part.accept(head.remote, self.entry.url.path)
+                if not accepted:
+                    self.tell(self.entry.name, head)
                 accepted = True
                 self._follow()
                 if now >= sync_at:
@@ -340,6 +373,11 @@ class _Attempt:
             self.part.cut_at(0)
         if ending is Ending.STOPPED:
             return self._outcome(ending, finding=finding, received=came)
+        if ending is not Ending.RECALLED and self._came_to_ceiling(reply):
+            ending = Ending.NO_ROOM
+        if ending in {Ending.RECALLED, Ending.NO_ROOM}:
+            self.trails.leave(self.entry.name, self.part.stat(), self.digests)
+            return self._outcome(ending, finding=finding, received=came)
         self.part.sync()
         self.trails.leave(self.entry.name, self.part.stat(), self.digests)
         circumstances = failures.Circumstances(
@@ -357,6 +395,10 @@ class _Attempt:
         )
         failure = failures.classify(reply, circumstances)
         return self._outcome(ending, finding=finding, received=came, failure=failure)
+
+    def _came_to_ceiling(self, reply: Reply) -> bool:
+        """Whether the kernel ended it, since the part may not grow further (RLIMIT_FSIZE)."""
+        return self.order.ceiling is not None and reply.detail in {"SIGXFSZ", _TOO_LARGE}
 
     def _is_whole(self, length: int, reply: Reply, ending: Ending) -> bool:
         """Whether a part of this length is all that the server has. The exit code alone shows

@@ -154,8 +154,13 @@ class Board:
             yield Text(shorten_end(line, width), YELLOW)
         if room > len(shown):
             yield Text(f"and {total - len(shown)} more waiting", DIM)
-        if progress.elsewhere and not progress.running and not total and not self.stopping:
+        if progress.running or total or self.stopping:
+            return
+        if progress.elsewhere:
             yield Text(f"waiting for {count(progress.elsewhere, 'file')} of another run", DIM)
+        elif progress.expired:
+            links = count(progress.expired, "link")
+            yield Text(f"waiting for fresh links: {links} expired", DIM)
 
     def _draw_total(self, progress: Progress, width: int) -> Text:
         """What matters most stays where there is little room: files, time left, failures."""
@@ -173,6 +178,10 @@ class Board:
             parts["left"] = f"{format_left(progress.left)} left"
         if progress.failed:
             parts["failed"] = f"{progress.failed:,} failed"
+        if progress.no_room:
+            parts["no_room"] = f"{progress.no_room:,} wait for room"
+        if progress.expired:
+            parts["expired"] = f"{progress.expired:,} with expired links"
         if progress.elsewhere:
             parts["elsewhere"] = f"{progress.elsewhere:,} in another run"
         for dropped in ("bytes", "rate", "elsewhere", "left"):

@@ -176,6 +176,7 @@ def get(
     from wgetpool import pool, process  # noqa: F401
     from wgetpool.access import read_access
     from wgetpool.model import Checks, Limits, Manners, RetryPolicy, Settings, Wishes
+    from wgetpool.relist import LinksFiles
     from wgetpool.wget import find_wget
 
     quiet, verbose = exclusive(ctx, "quiet", "verbose")
@@ -220,7 +221,10 @@ def get(
 
         return print_plan(settings, entries, json=json, out=sys.stdout)
     wishes = Wishes(json=json, quiet=bool(quiet), verbose=bool(verbose), interval=progress_interval)
-    return run_pool(settings, entries, wishes)
+    relister = LinksFiles(sources, entries)
+    if wait_for_links and not relister.names:
+        raise typer.BadParameter("--wait-for-links needs a links file that can be replaced")
+    return run_pool(settings, entries, wishes, relister=relister)
 
 
 @app.command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from wgetpool.model import Cause, FailureClass
+from wgetpool.model import Cause, EndedFor, FailureClass
 
 SCHEMA = 1  # of the JSON: changed when a field goes, or means something else
 
@@ -84,9 +84,7 @@ class AttemptFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptStopped(Event):
-    """It was ended by us, and its part stays. `why`: stopped (with the run), no_room (it waits for
-    room on the disk), or share (it goes on at once, with another share of the line).
-    """
+    """It was ended by us, and its part stays."""
 
     event: ClassVar[str] = "attempt_stopped"
     name: str
@@ -94,7 +92,7 @@ class AttemptStopped(Event):
     bytes: int
     received: int
     seconds: float
-    why: str = "stopped"
+    why: EndedFor = EndedFor.STOPPED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import errno
 import os
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from wgetpool.errors import SHORTAGES
 from wgetpool.model import (
@@ -415,6 +415,14 @@ def read_retry_after(text: str | None, *, now: datetime) -> float | None:
     else:
         return None
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+
+
+def server_time(head: Head) -> datetime | None:
+    """What the server's clock showed when it answered: a cache answers with a date of long ago, and
+    tells its age.
+    """
+    told = read_http_date(head.date)
+    return told and told + timedelta(seconds=head.age)
 
 
 def read_http_date(text: str | None) -> datetime | None:

@@ -61,6 +61,8 @@ class LiveRun:
     waiting: tuple[Waiting, ...] = ()
     waiting_count: int = 0
     elsewhere: int = 0
+    expired: int = 0
+    no_room: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,6 +257,8 @@ def _live_run(
         waiting=waiting,
         waiting_count=seen.waiting_count - len(seen.waiting) + len(waiting),
         elsewhere=seen.elsewhere,
+        expired=seen.expired,
+        no_room=seen.no_room,
     )
 
 

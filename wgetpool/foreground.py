@@ -20,7 +20,7 @@ from wgetpool.errors import MachineError, WgetpoolError
 from wgetpool.words import printable
 
 if TYPE_CHECKING:
-    from wgetpool.model import Entry, Settings, Wishes
+    from wgetpool.model import Entry, Relister, Settings, Wishes
     from wgetpool.pool import Pool
 
 # Of a link, also of one in which a path has made / of //.
@@ -30,8 +30,10 @@ OUTPUT_PATIENCE, PAUSE_PATIENCE = 3.0, 1.1  # seconds that a write may take afte
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
-def run_pool(settings: Settings, entries: list[Entry], wishes: Wishes) -> int:
-    """Fetches the entries; returns the exit code."""
+def run_pool(
+    settings: Settings, entries: list[Entry], wishes: Wishes, *, relister: Relister
+) -> int:
+    """Fetches the entries, by new links where `relister` finds some; returns the exit code."""
     from wgetpool.pool import Pool  # noqa: PLC0415  --help loads no engine
     from wgetpool.report import make_reporter  # noqa: PLC0415
 
@@ -45,7 +47,7 @@ def run_pool(settings: Settings, entries: list[Entry], wishes: Wishes) -> int:
     _keep_to_ourselves()
     pool = None
     try:
-        pool = Pool(settings, entries, reporter=reporter)
+        pool = Pool(settings, entries, reporter=reporter, relister=relister)
         # What has been loaded stays: the collector need not look at it again and again.
         gc.freeze()
         gc.enable()

@@ -16,7 +16,13 @@ class Hosts:
     """Who may be asked now. `per_host`: no more attempts at a time than that (0: no limit)."""
 
     def __init__(
-        self, *, workers: int, per_host: int, retry: RetryPolicy, clock: Clock, jitter: random.Random
+        self,
+        *,
+        workers: int,
+        per_host: int,
+        retry: RetryPolicy,
+        clock: Clock,
+        jitter: random.Random,
     ) -> None:
         self._workers, self._per_host = workers, per_host
         self._retry, self._clock, self._jitter = retry, clock, jitter
@@ -29,8 +35,10 @@ class Hosts:
     def started(self, host: str) -> None:
         self._running[host] += 1
 
-    def ended(self, host: str, failure: Failure | None) -> None:
-        """An attempt is over; `failure` as it was classified, None where the host has served it."""
+    def ended(self, host: str, failure: Failure | None, *, asked: bool = True) -> None:
+        """An attempt is over; `failure` as it was classified, None where the host has served it.
+        Not `asked`: it was over before the host was, or was stopped, which tells nothing of it.
+        """
         self._running[host] -= 1
 
     def due_in(self) -> float | None:

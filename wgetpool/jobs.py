@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from wgetpool.model import Approach, Entry, FileId, FileState, WholePart
+from wgetpool.model import Approach, EndedFor, Entry, FileId, FileState, WholePart
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class Job:
     whole: WholePart | None = None
     host: str = ""
     expires: datetime | None = None
-    recalled: str = ""
+    recalled: EndedFor | None = None
 
 
 @dataclass(order=True, slots=True)
@@ -93,6 +93,11 @@ class Ready:
     def __len__(self) -> int:
         return sum(map(len, self._lines.values()))
 
+    def __iter__(self) -> Iterator[Job]:
+        """In their order."""
+        rows = sorted(row for line in self._lines.values() for row in line)
+        return (job for _, _, job in rows)
+
     def push(self, job: Job, *, again: bool = False) -> None:
         self._number += 1
         host = job.entry.url.host
@@ -126,9 +131,13 @@ class Ready:
             heapq.heappush(self._heads, head)
         return found
 
+    def lines(self) -> Iterator[tuple[str, int]]:
+        """How many wait for each host."""
+        return ((host, len(line)) for host, line in self._lines.items())
+
     def drain(self) -> list[Job]:
         """All of them, in their order; none is left."""
-        jobs = [job for _, _, job in sorted(row for line in self._lines.values() for row in line)]
+        jobs = list(self)
         self._lines.clear()
         self._heads.clear()
         self.again.clear()

@@ -19,6 +19,7 @@ from wgetpool.events import (
     Waiting,
     Warned,
 )
+from wgetpool.model import Cause, EndedFor
 from wgetpool.words import (
     count,
     format_duration,
@@ -27,6 +28,12 @@ from wgetpool.words import (
     format_size,
     printable,
 )
+
+
+_STOPPED = {
+    EndedFor.NO_ROOM: "; it waits for room on the disk",
+    EndedFor.SHARE: "; it goes on with another share of the line",
+}
 
 
 def describe(event: Event, *, verbose: bool = False) -> str | None:  # noqa: PLR0912  a line an event
@@ -38,6 +45,7 @@ def describe(event: Event, *, verbose: bool = False) -> str | None:  # noqa: PLR
         case RunStarted():
             workers = count(event.workers, "worker")
             line = f"start {count(event.files, 'file')} into {event.directory}, {workers}"
+            line += f", through the proxy {event.proxy}" if event.proxy else ""
         case AttemptStarted() if verbose:
             line = f"try {event.name}: {_beginning(event)}"
         case AttemptStarted(attempt=1) if event.bytes:
@@ -45,7 +53,8 @@ def describe(event: Event, *, verbose: bool = False) -> str | None:  # noqa: PLR
         case AttemptFailed() if event.retry_in is not None:
             line = f"retry {event.name}: {event.reason}; {_again(event)}"
         case AttemptStopped() if verbose:
-            line = f"stopped {event.name}: {format_size(event.bytes)} are here"
+            why = _STOPPED.get(event.why, "")
+            line = f"stopped {event.name}: {format_size(event.bytes)} are here{why}"
         case FileDone():
             tries = f", {event.attempts} tries" if event.attempts > 1 else ""
             doubt = "" if event.proof else ", nothing proves that it is whole"
@@ -55,6 +64,8 @@ def describe(event: Event, *, verbose: bool = False) -> str | None:  # noqa: PLR
             line = f"adopt {event.name}: {format_size(event.bytes)} were here, and are whole"
         case FileSkipped() if verbose:
             line = f"skip {event.name}: {event.why}"
+        case FileFailed(cause=Cause.EXPIRED) if not verbose:
+            pass  # one message tells of all of them
         case FileFailed():
             tries = f"; {event.attempts} tries" if event.attempts > 1 else ""
             line = f"failed {event.name}: {event.reason}{tries}"
@@ -101,6 +112,8 @@ def describe_progress(progress: Progress) -> str:
         f"{len(progress.running)} running",
         f"{progress.waiting_count} waiting" if progress.waiting_count else "",
         f"{progress.elsewhere} in another run" if progress.elsewhere else "",
+        f"{progress.no_room} wait for room" if progress.no_room else "",
+        f"{progress.expired} with expired links" if progress.expired else "",
         f"{progress.failed} failed" if progress.failed else "",
         "" if progress.left is None else f"about {format_left(progress.left)} left",
     )

@@ -342,6 +342,14 @@ class Ending(Enum):
     ELSEWHERE = auto()  # another live run holds the part
 
 
+class EndedFor(StrEnum):
+    """What an attempt was ended for by us."""
+
+    STOPPED = "stopped"  # the run stops
+    NO_ROOM = "no_room"  # it waits for room on the disk
+    SHARE = "share"  # it goes on at once, with another share of the line
+
+
 # ---------------------------------------------------------------- failures, orders, outcomes
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from wgetpool.errands import Errands
 from wgetpool.events import Event
 from wgetpool.live import Billboard, Look
-from wgetpool.model import Clock, Sample
+from wgetpool.model import Clock, FreshLinks, Relister, Sample
 from wgetpool.pace import Pacer
 from wgetpool.part import peek
 from wgetpool.records import sample_of
@@ -24,6 +24,17 @@ SHOWN_WAITING = 8  # waiting files that the listener is told of; onlookers are s
 INTERVAL = 2.0  # seconds between two looks, where nobody asks for more
 SAMPLE_INTERVAL = 10.0  # between two samples for the ledger, at least
 SAMPLES_A_RUN = 1000  # and it grows with the run: so many by then, and then ever fewer
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A look at DIR: lengths of the running parts with the sizes that the server told, bytes that
+    are free (None: not told), links files that were replaced.
+    """
+
+    parts: dict[str, tuple[int, int | None]]
+    free: int | None
+    fresh: list[FreshLinks]
 
 
 class Monitor:
@@ -43,12 +54,15 @@ class Monitor:
         interval: float | None,
         emit: Callable[[Event], None],
         keep: Callable[[Sample], None],
+        relister: Relister | None = None,
     ) -> None:
         self._store, self._run = store, run
         self._scheduler, self._clock = scheduler, clock
         self._errands, self._sampler = errands, sampler
         self._interval, self._emit, self._keep = interval, emit, keep
+        self._relister = relister
         self._pacer = Pacer()
+        self.left: float | None = None  # seconds that the run still takes, as of the last look
         self._began = now = clock.now()
         self._look_every = min(interval or INTERVAL, INTERVAL)  # more often only if asked to
         self._look_at = now + min(self._look_every, 1.0)
@@ -71,15 +85,25 @@ class Monitor:
             self._is_looking = True
             self._look_at = self._clock.now() + self._look_every
             wanted = self._scheduler.to_sample()
-            self._errands.send(self._sampler, self._on_lengths, self._measure, wanted)
+            self._errands.send(self._sampler, self._on_seen, self._measure, wanted)
 
-    def _measure(self, wanted: list[tuple[str, bool]]) -> dict[str, tuple[int, int | None]]:
-        return {name: peek(self._store, name, want_size=want) for name, want in wanted}
+    def _measure(self, wanted: list[tuple[str, bool]]) -> _Seen:
+        """Runs in the sampler's thread. The room is looked at last: what came meanwhile counts
+        twice, and never not at all.
+        """
+        parts = {name: peek(self._store, name, want_size=want) for name, want in wanted}
+        free = self._store.free()
+        return _Seen(parts, free, self._relister.look() if self._relister else [])
 
-    def _on_lengths(self, lengths: dict[str, tuple[int, int | None]]) -> None:
+    def _on_seen(self, seen: _Seen) -> None:
         now, at = self._clock.now(), self._clock.wall()
-        seen = self._scheduler.progress(lengths, seconds=now - self._began)
-        progress = self._pacer.complete(seen)
+        for fresh in seen.fresh:
+            self._scheduler.renew(fresh)
+        progress = self._scheduler.progress(seen.parts, seconds=now - self._began)
+        progress = self._pacer.complete(progress)
+        self.left = progress.left
+        lengths = {name: length for name, (length, _) in seen.parts.items()}
+        self._scheduler.see(seen.free, lengths)
         if self._interval is not None and now >= self._tell_at:
             self._tell_at = max(self._tell_at + self._interval, now)
             self._emit(replace(progress, waiting=progress.waiting[:SHOWN_WAITING]))

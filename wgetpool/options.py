@@ -338,7 +338,7 @@ Headers = Annotated[
     ),
 ]
 UserAgent = Annotated[
-    str | None, option("--user-agent", "What wget calls itself.", panel=ACCESS, metavar="TEXT")
+    str | None, option("--user-agent", "What wget calls itself.", panel=ACCESS, metavar="NAME")
 ]
 Cookies = Annotated[
     Path | None,

@@ -146,6 +146,10 @@ def _tables(folder: Folder, width: int) -> Iterator[str]:
         yield f"and {more:,} more waiting"
     if len(folder.runs) == 1 and (elsewhere := folder.runs[0].elsewhere):
         yield f"and {count(elsewhere, 'file')} of another run"
+    if expired := sum(run.expired for run in folder.runs):
+        yield f"and {count(expired, 'file')} with expired links: a newer links file helps"
+    if no_room := sum(run.no_room for run in folder.runs):
+        yield f"and {count(no_room, 'file')} for which there is no room on the disk"
 
 
 def _room(rows: Sequence[Sequence[str]], width: int) -> int:

@@ -8,13 +8,14 @@ Whatever they return, and every signal, arrives in one inbox.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from wgetpool import __version__, orphans, process, proof, wget
@@ -33,6 +34,8 @@ from wgetpool.events import (
     Stopping,
     Warned,
 )
+from wgetpool.failures import server_time
+from wgetpool.links import Outlived
 from wgetpool.model import (
     AttemptOrder,
     Clock,
@@ -40,8 +43,10 @@ from wgetpool.model import (
     Failure,
     FailureClass,
     FileRecord,
+    Head,
     Inbox,
     Outcome,
+    Relister,
     Sample,
     Settings,
     WholePart,
@@ -52,9 +57,11 @@ from wgetpool.outbox import GROUP, Outbox
 from wgetpool.publish import Presence, Publisher, Surveyed
 from wgetpool.records import done_row, row_of
 from wgetpool.scheduler import Scheduler
+from wgetpool.signed import expires_at
 from wgetpool.store import RunLock, Store
 from wgetpool.words import BLOCKED, count
 
+FORESEE_EVERY = 60.0  # seconds
 SURVEY_CHUNK = 500  # entries looked up at a time
 PATIENCE = 15.0  # seconds until threads that do not come to their end are left behind
 AT_ONCE = 0.5  # and after a second Ctrl-C
@@ -62,6 +69,18 @@ AT_ONCE = 0.5  # and after a second Ctrl-C
 
 class OutputStuckError(OSError):
     """Raised by a signal handler out of a write that nobody takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """What the keeper found and made in DIR."""
+
+    lock: RunLock
+    publisher: Publisher
+    left: Cleared
+    alone: bool
+    free: int | None
+    expired: int
 
 
 class Pool:
@@ -79,6 +98,7 @@ class Pool:
         jitter: random.Random | None = None,
         crew: Crew | None = None,
         inbox: Inbox | None = None,
+        relister: Relister | None = None,
     ) -> None:
         wanted = max(min(settings.workers, len(entries)), 1)
         self._crew = crew or recruit(wanted)
@@ -102,6 +122,7 @@ class Pool:
             clock=self._clock,
             jitter=jitter or random.Random(),  # noqa: S311  spreads retries, guards nothing
             emit=self._emit,
+            links_files=relister.names if relister else (),
         )
         self._lock: RunLock | None = None
         self._publisher: Publisher | None = None
@@ -120,7 +141,9 @@ class Pool:
             interval=reporter.progress_interval,
             emit=self._emit,
             keep=self._outbox.add_row,
+            relister=relister,
         )
+        self._foresee_at = 0.0
         self._signals: list[int] = []
         self._give_up_at: float | None = None
         self._telling_since: float | None = None
@@ -172,6 +195,7 @@ class Pool:
     def _is_finished(self) -> bool:
         if self._give_up_at is not None and self._clock.now() >= self._give_up_at:
             return True
+        self._scheduler.conclude()
         if self._keeping or not self._outbox.is_empty:
             return False
         halted = self._scheduler.halted is not None
@@ -188,11 +212,12 @@ class Pool:
             if not self._hangs:  # the disk does not answer, and would keep the keeper, too
                 self._employ_keeper()
             self._monitor.look_when_due()
+            self._foresee_when_due()
 
     def _employ_keeper(self) -> None:
         if entries := self._scheduler.due_elsewhere():
             self._survey(entries)
-        if not self._keeping and self._scheduler.ready <= self._settings.workers:
+        if not self._keeping and self._scheduler.wants_more:
             self._survey_next()
         self._publish_when_due()
 
@@ -225,10 +250,18 @@ class Pool:
             environment=self._environment,
             trails=self._trails,
             launch=self._children,
+            recall=self._scheduler.is_recalled,
+            tell=self._tell_head,
         )
         if outcome.whole is not None:
             self._claims.add(outcome.whole.claim)
         return outcome
+
+    def _tell_head(self, name: str, head: Head) -> None:
+        """Called by workers: the main thread is to know of it now, not when the attempt is over."""
+        told = server_time(head)
+        ahead = None if told is None else (told - self._clock.wall()).total_seconds()
+        self._errands.put(lambda told: self._scheduler.hear(*told), (name, head, ahead))
 
     def _on_outcome(self, outcome: Outcome) -> None:
         whole = self._scheduler.take(outcome)
@@ -246,7 +279,7 @@ class Pool:
 
         self._errands.send(self._crew.keeper, done, work, *args)
 
-    def _open(self) -> tuple[RunLock, Publisher, Cleared, bool]:
+    def _open(self) -> _Opened:
         """Makes what the run needs in DIR, and ends the wgets that killed runs left behind."""
         self._store.make()
         if self._settings.locking:
@@ -260,10 +293,25 @@ class Pool:
             skip_gone=self._settings.skip_gone,
         )
         publisher.expect(self._entries)
-        return lock, publisher, left, self._store.live_runs() == [self._run]
+        return _Opened(
+            lock=lock,
+            publisher=publisher,
+            left=left,
+            alone=self._store.live_runs() == [self._run],
+            free=self._store.free(),
+            expired=self._survey_expired(publisher),
+        )
 
-    def _on_open(self, opened: tuple[RunLock, Publisher, Cleared, bool]) -> None:
-        self._lock, self._publisher, left, self._scheduler.alone = opened
+    def _survey_expired(self, publisher: Publisher) -> int:
+        """How many files are still to come whose links have expired."""
+        now = self._clock.wall()
+        entries = [e for e in self._entries if (at := expires_at(e.url)) and at <= now]
+        return sum(one.presence is not Presence.KNOWN for one in publisher.survey(entries))
+
+    def _on_open(self, opened: _Opened) -> None:
+        self._lock, self._publisher, left = opened.lock, opened.publisher, opened.left
+        self._scheduler.alone = opened.alone
+        self._scheduler.see(opened.free, {})
         self._monitor.expect_rate(self._publisher.last_rate)
         self._emit(
             RunStarted(
@@ -271,6 +319,7 @@ class Pool:
                 directory=str(self._settings.directory),
                 files=self._scheduler.files,
                 workers=self._settings.workers,
+                proxy=self._proxy(),
                 version=__version__,
             )
         )
@@ -282,8 +331,32 @@ class Pool:
             self._complaints.append(f"{stuck} of a killed run cannot be ended: {BLOCKED}")
         if self._publisher.warning:
             self._complaints.append(self._publisher.warning)
+        if 0 < opened.expired < len(self._entries):
+            files = f"{opened.expired:,} of {count(len(self._entries), 'link')}"
+            self._complaints.append(f"{files} have expired, and are not tried")
         for complaint in self._complaints:
             self._warn(complaint)
+
+    def _proxy(self) -> str | None:
+        """The proxies that wget asks, by the first links."""
+        urls = [entry.url for entry in self._entries[:SURVEY_CHUNK]]
+        found = dict.fromkeys(wget.proxy_of(url, os.environ) for url in urls)
+        return ", ".join(proxy for proxy in found if proxy) or None
+
+    def _foresee_when_due(self) -> None:
+        """Whether the links that are left will last, at the rate that the run makes."""
+        now, left = self._clock.now(), self._monitor.left
+        if left is None or now < self._foresee_at:
+            return
+        self._foresee_at = now + FORESEE_EVERY
+        entries = [*self._scheduler.to_come(), *self._entries[self._next :]]
+        work = self._scheduler.links.outlived
+        self._errands.send(self._crew.sampler, self._on_foreseen, work, entries, left)
+
+    def _on_foreseen(self, lost: Outlived | None) -> None:
+        if lost is not None:
+            self._foresee_at = math.inf  # said once
+            self._warn(f"{lost}. {self._scheduler.remedy}")
 
     def _close(self, last: Sample | None) -> None:
         if self._publisher is not None:
@@ -323,6 +396,7 @@ class Pool:
                 case Presence.GONE | Presence.ABSENT:
                     self._gone += one.presence is Presence.GONE
                     self._scheduler.add(one.entry, begun=one.size, broken_sha256=one.broken_sha256)
+        self._scheduler.surveyed = self._surveyed_all
         if self._gone and self._surveyed_all:
             verb = "is" if self._gone == 1 else "are"
             what = "left out" if self._settings.skip_gone else "fetched again (or --skip-gone)"

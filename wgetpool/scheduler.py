@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 
 from wgetpool import failures, policy
 from wgetpool.advice import next_step
@@ -28,65 +29,64 @@ from wgetpool.events import (
     Waiting,
     Warned,
 )
+from wgetpool.hosts import Hosts
+from wgetpool.jobs import Due, Job, Later, Ready
+from wgetpool.links import Links
 from wgetpool.model import (
     Approach,
     AttemptOrder,
+    Cause,
     Clock,
+    EndedFor,
     Ending,
     Entry,
     Failure,
     FailureClass,
-    FileId,
     FileState,
     Finding,
+    FreshLinks,
+    Head,
     Outcome,
     Settings,
     WholePart,
 )
+from wgetpool.room import Room
+from wgetpool.shares import Shares
+from wgetpool.signed import expires_at
 from wgetpool.slots import Slots
+from wgetpool.words import count, format_size, format_time
 
 RELOOK = 2.0  # seconds until a file that another run holds is looked at again, growing each time
 RELOOK_MAX = 30.0
 CERTAIN = 0.5  # seconds after which an attempt that goes on has its part
+LOOKAHEAD = 10_000  # files that are added, or looked at, beyond those that can start now
 KNOWN_WAITING = 200  # waiting files that a Progress names at most
 
+WAIT_FOR_SPACE = 60.0  # seconds until a full disk is tried again, while others are under way
+
+# The server has not been asked, or has not been able to answer.
+_NOT_ASKED = {Ending.ELSEWHERE, Ending.NOT_STARTED, Ending.SHORT, Ending.STOPPED}
+
 ALLOWED = {
-    FileState.PENDING: {FileState.RUNNING, FileState.SKIPPED, FileState.FAILED},
+    FileState.PENDING: {
+        FileState.RUNNING,
+        FileState.SKIPPED,
+        FileState.FAILED,
+        FileState.HELD,
+    },
     FileState.RUNNING: {
         FileState.CHECKING,
         FileState.BACKOFF,
         FileState.ELSEWHERE,
         FileState.FAILED,
-        FileState.PENDING,  # stopped: the part stays
+        FileState.PENDING,  # stopped, or recalled: the part stays
+        FileState.HELD,
     },
     FileState.CHECKING: {FileState.DONE, FileState.SKIPPED, FileState.FAILED, FileState.ELSEWHERE},
-    FileState.BACKOFF: {FileState.RUNNING},
+    FileState.BACKOFF: {FileState.RUNNING, FileState.HELD},
+    FileState.HELD: {FileState.PENDING, FileState.FAILED},
     FileState.ELSEWHERE: {FileState.PENDING},  # looked at again like a new one
 }
-
-
-@dataclass(slots=True)
-class Job:
-    """A file being scheduled. `length` is what its part has, `best` the most that it ever had."""
-
-    entry: Entry
-    state: FileState = FileState.PENDING
-    attempts: int = 0
-    announced: int = 0  # the attempt that has been told of last
-    barren: int = 0
-    best: int | None = None
-    length: int = 0
-    size: int | None = None
-    approach: Approach = Approach.CONTINUE
-    rejections: int = 0
-    renewed: bool = False
-    examine: bool = False
-    replaces: FileId | None = None
-    broken_sha256: str | None = None
-    started_at: float = 0.0
-    attempt_at: float = 0.0
-    reason: str = ""
-    whole: WholePart | None = None
 
 
 @dataclass(slots=True)
@@ -105,15 +105,8 @@ class Tally:
     size: int = 0
 
 
-@dataclass(order=True, slots=True)
-class _Due:
-    at: float
-    number: int
-    job: Job = field(compare=False)
-
-
 class Scheduler:
-    """Files that are ready, waiting, running, elsewhere. `halted` says why nothing more is
+    """Files that are ready, waiting, running, held, elsewhere. `halted` says why nothing more is
     started.
     """
 
@@ -125,21 +118,37 @@ class Scheduler:
         clock: Clock,
         jitter: random.Random,
         emit: Callable[[Event], None],
+        links_files: tuple[str, ...] = (),
     ) -> None:
         self.settings, self.files = settings, files
         self.tally = Tally()
         self.slots = Slots(settings.workers, clock=clock)
+        self.hosts = Hosts(
+            workers=settings.workers,
+            per_host=settings.manners.per_host,
+            retry=settings.retry,
+            clock=clock,
+            jitter=jitter,
+        )
+        self.shares = Shares(settings.manners.limit_rate, clock=clock)
+        self.room = Room(settings.manners.min_free)
+        self.links = Links(clock)
         self.halted: Failure | None = None
         self.alone = True  # no other run is known to work on DIR
+        self.surveyed = False  # whether all files have been added
         self._clock, self._jitter, self._emit = clock, jitter, emit
-        self._ready: deque[Job] = deque()
+        self._links_files = links_files
+        self._ready, self._backoff, self._elsewhere = Ready(), Later(), Later()
         self._running: dict[str, Job] = {}
         self._checking: dict[str, Job] = {}
-        self._backoff: list[_Due] = []
-        self._elsewhere: list[_Due] = []
+        self._no_link: dict[str, Job] = {}
+        self._no_room: dict[str, Job] = {}
         self._aside: dict[str, Job] = {}  # what is being looked at again
         self._looks: Counter[str] = Counter()  # how often a file was found to be another run's
-        self._number = 0
+        self._recalled: set[str] = set()  # workers read it
+        self._blocked = False  # whether all that is ready is of hosts that are spared now
+        self._wait_until: float | None = None
+        self._told_room = self._told_expiry = False
 
     # ------------------------------------------------------------ what comes in
 
@@ -159,7 +168,7 @@ class Scheduler:
         job.length, job.examine = begun, examine
         job.broken_sha256 = job.broken_sha256 or broken_sha256
         self._learn_size(job, entry.size)
-        self._ready.append(job)
+        self._ready.push(job)
 
     def skip(self, entry: Entry, *, size: int, why: str) -> None:
         """A file that needs no attempt."""
@@ -179,28 +188,44 @@ class Scheduler:
 
     def _put_back(self, entry: Entry) -> Job:
         """The file's job: that of a file which was looked at again goes on, tries and all."""
-        return self._aside.pop(entry.name, Job(entry))
+        return self._aside.pop(entry.name, None) or Job(self.links.latest(entry))
 
     # ------------------------------------------------------------ what goes out
 
     @property
-    def ready(self) -> int:
-        return len(self._ready)
+    def wants_more(self) -> bool:
+        """Whether more files are to be added, so that no worker is idle for want of one."""
+        ahead = LOOKAHEAD if self._blocked else self.settings.workers
+        return len(self._ready) <= ahead
+
+    def to_come(self) -> list[Entry]:
+        """Those that are ready, in their order."""
+        return [job.entry for job in self._ready]
 
     @property
     def running(self) -> int:
         return len(self._running)
 
     @property
-    def is_idle(self) -> bool:
-        """Whether nothing runs or will run by itself."""
-        waiting = self._ready or self._backoff or self._elsewhere
+    def is_quiet(self) -> bool:
+        """Whether nothing runs or will run by itself: all that is left is held."""
+        waiting = len(self._ready) or len(self._backoff) or len(self._elsewhere) or self._aside
         busy = self._running or self._checking
         return not busy and (self.halted is not None or not waiting)
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing is to be done any more."""
+        held = self._no_link or self._no_room
+        return self.is_quiet and (self.halted is not None or not held)
+
+    @property
     def checking(self) -> int:
         return len(self._checking)
+
+    def is_recalled(self, name: str) -> bool:
+        """Whether the attempt at this file is to be ended. Any thread."""
+        return name in self._recalled
 
     def due_in(self, *, room: bool = True) -> float | None:
         """Seconds until something that waits is due; None when nothing waits, or nothing is to be
@@ -212,33 +237,44 @@ class Scheduler:
         now = self._clock.now()
         free = room and self.slots.free(self.running)
         queues = (self._backoff, self._elsewhere) if free else (self._elsewhere,)
-        dues = [queue[0].at - now for queue in queues if queue]
+        dues = [queue.next_at - now for queue in queues if queue.next_at is not None]
         if (slot := self.slots.due_in()) is not None and room and not free:
             dues.append(slot)
+        if free and len(self._ready):
+            gates = (self.hosts.due_in(), self.shares.due_in())
+            dues += [gate for gate in gates if gate is not None]
+        if self._wait_until is not None:
+            dues.append(self._wait_until - now)
         return max(min(dues), 0.0) if dues else None
 
     def next_order(self) -> AttemptOrder | None:
-        """The next attempt to make, where a slot is free: a retry that is due comes before a first
-        one.
+        """The next attempt to make, where a slot is free, and its host, the line and the disk allow
+        it: a retry that is due comes before a first one.
         """
         if self.halted or not self.slots.free(self.running):
             return None
         now = self._clock.now()
-        if self._backoff and self._backoff[0].at <= now:
-            job = heapq.heappop(self._backoff).job
-        elif self._ready:
-            job = self._ready.popleft()
-        else:
-            return None
-        return self._order(job, now)
+        while job := self._backoff.pop_due(now):
+            self._ready.push(job, again=True)
+        self._blocked = False
+        while self.shares.is_free:
+            if (job := self._ready.pop(self.hosts.admits)) is None:
+                self._blocked = len(self._ready) > 0
+                return None
+            if expired := self.links.expired(job.entry.url):
+                self._hold_for_link(job, f"the link has expired (at {format_time(expired)})")
+            elif not self.room.admits(length=job.length, size=job.size):
+                self._hold_for_room(job)
+            else:
+                return self._order(job, now)
+        return None
 
     def due_elsewhere(self) -> list[Entry]:
         """The files of other runs that are to be looked at again now; each comes back by `add`
         or `skip`.
         """
         entries = []
-        while not self.halted and self._elsewhere and self._elsewhere[0].at <= self._clock.now():
-            job = heapq.heappop(self._elsewhere).job
+        while not self.halted and (job := self._elsewhere.pop_due(self._clock.now())):
             self._move(job, FileState.PENDING)
             self._forget_size(job)
             self._aside[job.entry.name] = job
@@ -250,24 +286,44 @@ class Scheduler:
         job.attempts += 1
         job.attempt_at = now
         job.started_at = job.started_at or now
-        self._running[job.entry.name] = job
+        job.host = job.entry.url.host
+        name = job.entry.name
+        self._running[name] = job
+        self.hosts.started(job.host)
+        rate = self.shares.give(name, expected=self._expected())
         if self.alone:
             self._announce(job)
+        limits = self.settings.limits
+        if rate is not None:  # what is allowed is no stall
+            limits = replace(limits, min_rate=min(limits.min_rate, rate // 2))
         return AttemptOrder(
             directory=self.settings.directory,
             wget=self.settings.wget,
             entry=job.entry,
             attempt=job.attempts,
             approach=job.approach,
-            limits=self.settings.limits,
+            limits=limits,
             retry_status=self.settings.retry.retry_status,
             checks=self.settings.checks,
+            access=self.settings.access,
+            rate=rate,
+            ceiling=self.room.reserve(name, length=job.length, size=job.size),
             locking=self.settings.locking,
             examine=job.examine,
             replaces=job.replaces,
             told_size=job.size,
             broken_sha256=job.broken_sha256,
         )
+
+    def _expected(self) -> int:
+        """How many attempts are to share the line: those that run, and those that could."""
+        if not self.settings.manners.limit_rate:
+            return 0
+        wanted = Counter(job.host for job in self._running.values())
+        for host, waiting in self._ready.lines():
+            wanted[host] += waiting
+        could = sum(min(number, self.hosts.limit(host)) for host, number in wanted.items())
+        return max(min(could + len(self._backoff), self.slots.limit), 1)
 
     def _announce(self, job: Job) -> None:
         """Tells of an attempt, once. Beside other runs not before it is certain that the file is
@@ -281,11 +337,151 @@ class Scheduler:
                 )
             )
 
+    # ------------------------------------------------------------ while it runs
+
+    def hear(self, name: str, head: Head, ahead: float | None) -> None:
+        """A running attempt has its answer's head; the server's clock is so far before ours."""
+        if job := self._running.get(name):
+            self._learn_size(job, head.remote.size)
+        self._hear_clock(ahead)
+        self._recall(EndedFor.NO_ROOM, self.room.over())
+
+    def see(self, free: int | None, lengths: Mapping[str, int]) -> None:
+        """A look: so much is free on the disk, and these are the lengths of the running parts."""
+        if free is not None:
+            self.room.measured(free, lengths)
+        self._recall(EndedFor.NO_ROOM, self.room.over())
+        self._recall(EndedFor.SHARE, self.shares.unfair(expected=self._expected()))
+        self._look_for_room()
+        if self._no_room and not self._no_link and self.surveyed and self.is_quiet:
+            self._give_up_for_want_of_room()
+
+    def _recall(self, why: EndedFor, names: list[str]) -> None:
+        for name in names:
+            if (job := self._running.get(name)) and not job.recalled:
+                job.recalled = why
+                self._recalled.add(name)
+
+    def _hear_clock(self, ahead: float | None) -> None:
+        if ahead is None or not self.links.hear(ahead):
+            return
+        for job in list(self._no_link.values()):
+            if not self.links.expired(job.entry.url) and not job.attempts:
+                self._release(self._no_link, job)
+
+    def renew(self, fresh: FreshLinks) -> None:
+        """A links file was replaced: what is not done takes its new link by its name."""
+        if fresh.complaint:
+            self._emit(Warned(message=fresh.complaint))
+            return
+        self.links.replace(fresh.links)
+        begun = self._ready.again
+        ready = [(job, job.entry.name in begun) for job in self._ready.drain()]
+        waiting = (due.job for due in chain(self._backoff, self._elsewhere))
+        jobs = (*self._running.values(), *waiting, *self._aside.values(), *self._no_room.values())
+        for job in jobs:
+            job.entry = self.links.latest(job.entry)
+        for job, again in ready:
+            job.entry = self.links.latest(job.entry)
+            self._ready.push(job, again=again)
+        for job in list(self._no_link.values()):
+            entry = self.links.latest(job.entry)
+            if entry != job.entry:
+                job.entry = entry
+                self._release(self._no_link, job)
+        self._wait_until = None
+        self._told_expiry = False
+        told = count(len(fresh.links), "file")
+        self._emit(Warned(message=f"{fresh.source} was replaced: fresh links for {told}"))
+
+    # ------------------------------------------------------------ what is held
+
+    def _hold_for_link(self, job: Job, reason: str) -> None:
+        self._move(job, FileState.HELD)
+        job.reason = reason
+        self._no_link[job.entry.name] = job
+
+    def _hold_for_room(self, job: Job) -> None:
+        self._move(job, FileState.HELD)
+        self._no_room[job.entry.name] = job
+        if not self._told_room:
+            self._told_room = True
+            self._emit(Warned(message=f"{self._want_of_room(job)}: it waits until there is some"))
+
+    def _want_of_room(self, job: Job) -> str:
+        more = "" if job.size is None else f" ({format_size(job.size - job.length)} more)"
+        kept = format_size(self.settings.manners.min_free)
+        free = "" if self.room.free is None else f": {format_size(self.room.free)} are free"
+        return f"no room on the disk for {job.entry.name}{more}{free}, {kept} are kept (--min-free)"
+
+    def _release(self, held: dict[str, Job], job: Job) -> None:
+        """What a file was held for is there."""
+        del held[job.entry.name]
+        self._move(job, FileState.PENDING)
+        self._ready.push(job, again=job.attempts > 0)
+
+    def _look_for_room(self) -> None:
+        """Lets go on what fits now; each is asked about once more at its start."""
+        fitting = (
+            job
+            for job in islice(self._no_room.values(), LOOKAHEAD)
+            if self.room.admits(length=job.length, size=job.size)
+        )
+        jobs = list(islice(fitting, self.slots.free(self.running)))
+        for job in jobs:
+            self._release(self._no_room, job)
+        if jobs and self._told_room:
+            self._told_room = False
+            self._emit(
+                Warned(message="there is room on the disk again: what waited for it goes on")
+            )
+
+    def _give_up_for_want_of_room(self) -> None:
+        job = next(iter(self._no_room.values()))
+        more = len(self._no_room) - 1
+        others = f", nor for {count(more, 'more file')}" if more else ""
+        reason = self._want_of_room(job) + others
+        step = next_step(Cause.NO_SPACE, directory=str(self.settings.directory))
+        self._emit(Warned(message=f"{reason}; nothing runs that could make some. {step}"))
+        self.halt(Failure(kind=FailureClass.LOCAL, cause=Cause.NO_SPACE, reason=reason))
+
+    def conclude(self) -> None:
+        """Nothing else is left to do: what is held for a fresh link fails, unless one is waited
+        for.
+        """
+        if not self._no_link or not self.surveyed or not self.is_quiet or self.halted:
+            return
+        now, patience = self._clock.now(), self.settings.wait_for_links
+        if self._wait_until is None and patience and self._links_files:
+            self._wait_until = now + patience
+            self._emit(Warned(message=self._links_wanted(waiting=True)))
+        if self._wait_until is None or now >= self._wait_until:
+            self._wait_until = None
+            self._emit(Warned(message=self._links_wanted(waiting=False)))
+            for job in list(self._no_link.values()):
+                del self._no_link[job.entry.name]
+                self._fail(
+                    job, Failure(kind=FailureClass.EXPIRED, reason=job.reason, cause=Cause.EXPIRED)
+                )
+
+    def _links_wanted(self, *, waiting: bool) -> str:
+        """One message, however many links have expired."""
+        links = (job.entry.url for job in self._no_link.values())
+        times = sorted({format_time(at) for url in links if (at := expires_at(url))})
+        when = f" at {times[0]}" if times else ""
+        if len(times) > 1:
+            when = f" from {times[0]} to {times[-1]}"
+        told = f"{count(len(self._no_link), 'link')} expired{when}, by {self.links.by_whose_clock}"
+        if waiting:
+            return f"{told}: waiting for fresh ones. {self.remedy}"
+        return f"{told}: download a new links file and run the same command: nothing is lost"
+
     # ------------------------------------------------------------ outcomes
 
     def take(self, outcome: Outcome) -> WholePart | None:
         """What an attempt came to. Returns the part that is to be published, where it is whole."""
         job = self._running.pop(outcome.name)
+        recalled = self._give_back(job, outcome)
         self.tally.received += outcome.received
         if outcome.ending is not Ending.ELSEWHERE:
             self._announce(job)
@@ -307,15 +503,16 @@ class Scheduler:
             self._put_elsewhere(job)
         elif outcome.ending is Ending.STOPPED:
             self._move(job, FileState.PENDING)
-            self._emit(
-                AttemptStopped(
-                    name=outcome.name,
-                    attempt=job.attempts,
-                    bytes=outcome.after,
-                    received=outcome.received,
-                    seconds=round(outcome.seconds, 3),
-                )
-            )
+            self._tell_stopped(job, outcome, EndedFor.STOPPED)
+        elif outcome.ending in {Ending.RECALLED, Ending.NO_ROOM}:
+            self._learn_size(job, outcome.remote.size)
+            if outcome.ending is Ending.NO_ROOM or recalled is EndedFor.NO_ROOM:
+                self._tell_stopped(job, outcome, EndedFor.NO_ROOM)
+                self._hold_for_room(job)
+            else:
+                self._tell_stopped(job, outcome, EndedFor.SHARE)
+                self._move(job, FileState.PENDING)
+                self._ready.push(job, again=True)
         elif outcome.whole is not None:
             self._learn_size(job, outcome.whole.size)
             self._emit(
@@ -340,11 +537,35 @@ class Scheduler:
             raise AssertionError(f"{outcome.ending} without a result")
         return None
 
+    def _give_back(self, job: Job, outcome: Outcome) -> EndedFor | None:
+        """What an attempt had of its host, the line and the disk; returns why it was recalled."""
+        name, failure = outcome.name, outcome.failure
+        asked = outcome.ending not in _NOT_ASKED
+        self._recalled.discard(name)
+        self.hosts.ended(job.host, failure, asked=asked)
+        self.shares.ended(name, received=outcome.received, seconds=outcome.seconds)
+        self.room.release(name, length=outcome.after)
+        self._hear_clock(outcome.server_ahead)
+        recalled, job.recalled = job.recalled, None
+        return recalled
+
+    def _tell_stopped(self, job: Job, outcome: Outcome, why: EndedFor) -> None:
+        self._emit(
+            AttemptStopped(
+                name=outcome.name,
+                attempt=job.attempts,
+                bytes=outcome.after,
+                received=outcome.received,
+                seconds=round(outcome.seconds, 3),
+                why=why,
+            )
+        )
+
     def _miss(self, job: Job, failure: Failure) -> None:
         """An attempt that could not even be started is none, and no fault of the file's."""
         job.attempts -= 1
         self._move(job, FileState.PENDING)
-        self._ready.appendleft(job)
+        self._ready.push(job, again=True)
         whole = self.slots.is_whole
         if not self.slots.missed(self.running):
             step = next_step(failure.cause, directory=str(self.settings.directory))
@@ -417,12 +638,31 @@ class Scheduler:
                 retry_in=None if wait is None else round(wait, 3),
             )
         )
-        if wait is None:
+        if failure.kind is FailureClass.EXPIRED:
+            self._hold_for_link(job, failure.reason)
+            self._tell_of_expiry()
+        elif wait is None:
             self._fail(job, failure)
-            return
-        job.reason = failure.reason
-        self._move(job, FileState.BACKOFF)
-        self._push(self._backoff, job, wait)
+        else:
+            job.reason = failure.reason
+            self._move(job, FileState.BACKOFF)
+            self._backoff.push(job, self._clock.now() + wait)
+
+    def _tell_of_expiry(self) -> None:
+        """Once, as soon as the first link of those that are left has expired."""
+        if not self._told_expiry and self._links_files and len(self._ready):
+            self._told_expiry = True
+            self._emit(Warned(message=f"links begin to expire. {self.remedy}"))
+
+    @property
+    def remedy(self) -> str:
+        """What to do about links that expire."""
+        if not self._links_files:
+            return "The same command with fresh links goes on with what is left."
+        files = " or ".join(self._links_files)
+        return (
+            f"Put a newer links file in the place of {files}: this run takes it up as it goes on."
+        )
 
     def _count(self, job: Job, outcome: Outcome) -> None:
         """Counts the attempt as barren or not. One that ended for the part's sake, not the line's,
@@ -442,6 +682,8 @@ class Scheduler:
     def _wait(self, job: Job, outcome: Outcome, failure: Failure) -> float | None:
         """Seconds to the next attempt; None when there is none."""
         retry = self.settings.retry
+        if failure.cause is Cause.NO_SPACE and (self._running or self._checking):
+            return WAIT_FOR_SPACE  # another file may be the last that the disk has room for
         if failure.kind is FailureClass.BROKEN and (job.rejections > 1 or outcome.final):
             return None
         if outcome.rejected:
@@ -485,11 +727,7 @@ class Scheduler:
         self.alone = False
         wait = min(RELOOK * 1.5 ** self._looks[job.entry.name], RELOOK_MAX)
         self._looks[job.entry.name] += 1
-        self._push(self._elsewhere, job, wait)
-
-    def _push(self, queue: list[_Due], job: Job, wait: float) -> None:
-        self._number += 1
-        heapq.heappush(queue, _Due(self._clock.now() + wait, self._number, job))
+        self._elsewhere.push(job, self._clock.now() + wait)
 
     def _move(self, job: Job, state: FileState) -> None:
         """The one place where a file changes its state."""
@@ -503,6 +741,7 @@ class Scheduler:
             return
         self._forget_size(job)
         job.size = size
+        self.room.learn(job.entry.name, size)
         self.tally.sized += 1
         self.tally.size += size
 
@@ -515,8 +754,11 @@ class Scheduler:
     def _size_of_all(self) -> int | None:
         """Of those that are wanted here, in bytes: sizes that are not known count as the mean."""
         tally = self.tally
-        files = self.files - tally.failed - tally.gone
-        return tally.size * files // tally.sized if tally.sized else None
+        no_link = [job.size for job in self._no_link.values()]
+        files = self.files - tally.failed - tally.gone - len(no_link)
+        sizes = [size for size in no_link if size is not None]
+        sized, size = tally.sized - len(sizes), tally.size - sum(sizes)
+        return size * files // sized if sized else None
 
     def to_sample(self) -> list[tuple[str, bool]]:
         """The names of running files, and whether their sizes are still to be learned."""
@@ -529,7 +771,8 @@ class Scheduler:
         now = self._clock.now()
         tally, rows = self.tally, []
         received, held = tally.received, sum(due.job.length for due in self._backoff)
-        held += sum(job.length for job in self._checking.values())
+        aside = (self._ready.again, self._checking, self._no_link, self._no_room)
+        held += sum(job.length for jobs in aside for job in jobs.values())
         for name, job in self._running.items():
             length, size = samples.get(name, (job.length, None))
             self._learn_size(job, size if job.size is None else None)
@@ -556,19 +799,23 @@ class Scheduler:
             received=received,
             size=self._size_of_all(),
             running=tuple(rows),
-            waiting=_soonest(self._backoff, now),
-            waiting_count=len(self._backoff),
+            waiting=self._soonest(now),
+            waiting_count=len(self._backoff) + len(self._ready.again),
             elsewhere=len(self._elsewhere),
+            expired=len(self._no_link),
+            no_room=len(self._no_room),
         )
 
+    def _soonest(self, now: float) -> tuple[Waiting, ...]:
+        due_now = (Due(now, 0, job) for job in self._ready.again.values())
+        soonest = heapq.nsmallest(KNOWN_WAITING, chain(due_now, self._backoff))
+        return tuple(_waiting(due, now) for due in soonest)
 
-def _soonest(backoff: Sequence[_Due], now: float) -> tuple[Waiting, ...]:
-    return tuple(
-        Waiting(
-            name=due.job.entry.name,
-            attempt=due.job.attempts + 1,
-            due_in=max(due.at - now, 0.0),
-            reason=due.job.reason,
-        )
-        for due in heapq.nsmallest(KNOWN_WAITING, backoff)
+
+def _waiting(due: Due, now: float) -> Waiting:
+    return Waiting(
+        name=due.job.entry.name,
+        attempt=due.job.attempts + 1,
+        due_in=max(due.at - now, 0.0),
+        reason=due.job.reason,
     )

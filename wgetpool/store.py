@@ -98,6 +98,20 @@ class Store:
         folder = self.final(name).parent
         return [folder, *folder.parents][: len(folder.relative_to(self.directory).parts) + 1]
 
+    def free(self) -> int | None:
+        """Bytes that are free for this user where DIR is, or will be; None where the system does
+        not tell.
+        """
+        for folder in (self.directory, *self.directory.parents):
+            try:
+                told = os.statvfs(folder)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                return None
+            return told.f_bavail * told.f_frsize
+        return None
+
     def dead_runs(self) -> list[str]:
         """The ids of runs that ended without taking back their lock: they were killed, or the
         machine went down.

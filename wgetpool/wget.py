@@ -96,15 +96,21 @@ def command(
     part: Path,
     *,
     timeout: float,
+    rate: int | None = None,
+    ceiling: int | None = None,
     environment: tuple[bytes, ...],
     mark: str,
     lock: int,
 ) -> Command:
-    """One attempt at one URL, continuing `part`. The URL goes through standard input; `environment`
-    contains ENVIRONMENT; `mark` is the file's name; `lock` stays open in the child.
+    """One attempt at one URL, continuing `part`. The URL goes through standard input; `rate` is
+    bytes a second, `ceiling` the longest that the part may get; `environment` contains ENVIRONMENT;
+    `mark` is the file's name; `lock` stays open in the child.
     """
+    slowly = () if rate is None else (f"--limit-rate={rate}",)
+    how = (f"--timeout={_plain(timeout)}", *slowly, "--continue")
     return Command(
-        argv=(program, *OPTIONS, f"--timeout={_plain(timeout)}", "--continue", "-O", str(part)),
+        argv=(program, *OPTIONS, *how, "-O", str(part)),
+        file_limit=ceiling,
         stdin=_input(url),
         env=environment,
         mark=mark,

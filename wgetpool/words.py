@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from os import PathLike
 from typing import Any, TextIO
 
@@ -72,6 +73,11 @@ def format_left(seconds: float) -> str:
         minutes = math.ceil(seconds / 60)
         return f"{minutes} min" if minutes < 60 else format_duration(minutes * 60)
     return f"{math.ceil(seconds)} s"
+
+
+def format_time(at: datetime) -> str:
+    """'2026-12-01 14:00 UTC', for what servers and people of other zones know too."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _power(size: float) -> int:

@@ -39,6 +39,7 @@ LEVELS = {
     "jobs": 5,  # a file being scheduled, and the queues it waits in
     "hosts": 3,  # how much is asked of each host
     "shares": 2,  # how the line is shared
+    "links": 2,  # which links have expired, and what replaces them
     "room": 2,  # what is free on the disk, and reserved
     "slots": 2,  # how many attempts run at a time
     "scheduler": 7,  # the states of the files: which is next, when again
