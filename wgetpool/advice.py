@@ -19,6 +19,7 @@ REASONS_KEPT = 200  # those that come later are counted, not told
 # What belongs to one file in a reason, and what it reads without that.
 _OF_ONE_FILE = (
     (re.compile(r" \((?:[\d,?]+ of [^)]*|/.*)\)$"), ""),  # bytes that are here, a path
+    (re.compile(r" \(at [\d-]+ [\d:]+ UTC\)$"), ""),  # when its link expired
     (re.compile(r"\d+(?:,\d{3})* bytes, the list says \d+(?:,\d{3})*"), "not what the list says"),
 )
 
@@ -52,17 +53,18 @@ _STEPS = {
     Cause.TLS: "See whether the server speaks https on this port; a link of another kind begins "
     "with http://.",
     Cause.CERTIFICATE: "Install the package ca-certificates, if it is missing. An authority of "
-    "your own, or of a proxy that reads along, is added with update-ca-certificates.",
+    "your own, or of a proxy that reads along: update-ca-certificates, or --wget-option "
+    "ca_certificate=FILE.",
     Cause.CERTIFICATE_DATE: "See whether this machine's clock is right (date). If it is, the "
     "server needs a new certificate: tell its operator.",
     Cause.CERTIFICATE_NAME: "Name the server by its proper name, not by an address or an alias.",
     # what it answers
-    Cause.LOGIN: "Put the login into a links file, as https://USER:PASSWORD@HOST/... "
-    "(~/.netrc is not read).",
+    Cause.LOGIN: "Put the login into ~/.netrc and add --netrc, or into a links file, as "
+    "https://USER:PASSWORD@HOST/... A token goes along with --header @FILE.",
     Cause.EXPIRED: "Get a fresh list, and put it in the place of the old one: files are known by "
     "their names, and parts go on.",
     Cause.CUT_LINK: "A shell cuts a link at its first & unless it is in quotes, as in "
-    "'https://...&...'. Or put the links into a file, one a line.",
+    "'https://...&...'. Of a links file, copy whole lines, or get it anew.",
     Cause.FORBIDDEN: "Try it in a browser, to see what it needs: a login, another network, a fresh "
     "link. Of a server that says so to many requests, fetch with -j 1 --retry-status 403.",
     Cause.LEGAL: "The law forbids the server to send this to where you are: leave it out "

@@ -37,6 +37,7 @@ from wgetpool.model import (
     Worth,
 )
 from wgetpool.part import Part, claim
+from wgetpool.redirects import following
 from wgetpool.store import Store
 
 TICK = 1.0  # seconds between two looks at a running wget
@@ -94,6 +95,7 @@ def fetch(
                 tell=tell,
             )
             try:
+                launch = following(launch, order.access, order.entry.url)
                 return attempt.make(store.final(order.entry.name), environment, launch)
             except OSError as error:
                 return attempt.give_up(error)
@@ -175,7 +177,9 @@ class _Attempt:
         self.examined: Examination | None = None
         self.before = self.offset = 0
         self.status: int | None = None
+        self.server_ahead: float | None = None
         self.known = RemoteFile()
+        self.moved = False
 
     def make(self, final: Path, environment: tuple[bytes, ...], launch: Launcher) -> Outcome:
         outcome = None
@@ -246,6 +250,7 @@ class _Attempt:
         self.part.settle()
         self.before = self.part.length()
         self.known = self.part.record.remote
+        self.moved = self.part.record.url_path not in {"", self.entry.url.path}
         approach = Approach.RESTART if self.part.is_hollow() else self.order.approach
         self.offset = policy.plan_offset(
             self.before, approach=approach, listed_size=self.entry.size
@@ -259,6 +264,7 @@ class _Attempt:
             self.entry.url,
             self.part.path,
             timeout=self.order.limits.timeout,
+            access=self.order.access,
             rate=self.order.rate,
             ceiling=self.order.ceiling,
             environment=environment,
@@ -300,6 +306,7 @@ class _Attempt:
             if self.recall(self.entry.name):
                 return Ending.RECALLED
             head = wget.read_head(child.read_log())
+            self._read_clock(head)
             finding = self._judge(head)
             if finding in policy.ENDING or (head is not None and head.astray):
                 return Ending.CUT_SHORT
@@ -349,12 +356,21 @@ class _Attempt:
             listed_size=self.entry.size,
             same=same,
             uniform=uniform,
+            moved=self.moved,
         )
+
+    def _read_clock(self, head: Head | None) -> None:
+        """Once, when the head is new: later the answer's date is of some time ago."""
+        if head is not None and self.server_ahead is None:
+            told = failures.server_time(head)
+            if told is not None:
+                self.server_ahead = (told - self.clock.wall()).total_seconds()
 
     # ------------------------------------------------------------ when it has ended
 
     def _conclude(self, ending: Ending, reply: Reply) -> Outcome:
         finding = self._judge(reply.head)
+        self._read_clock(reply.head)
         self.status = reply.head.status if reply.head else None
         length = self.part.length()
         came = max(length - self.offset, 0)
@@ -490,6 +506,7 @@ class _Attempt:
             received=received + (self.examined.received if self.examined else 0),
             finding=finding,
             status=self.status,
+            server_ahead=self.server_ahead,
             remote=self.part.record.remote,
             whole=whole,
             failure=failure,

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from wgetpool.errors import SourceError
 from wgetpool.model import Checksum, Entry
-from wgetpool.sources import DIGITS, LINE_LIMIT, Faults, LineError
+from wgetpool.rows import DIGITS, LineError
+from wgetpool.sources import LINE_LIMIT, Faults
 
 _ALGORITHMS = {digits: name for name, digits in DIGITS.items()}
 _LINE = re.compile(

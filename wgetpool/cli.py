@@ -180,8 +180,10 @@ def get(
     from wgetpool.wget import find_wget
 
     quiet, verbose = exclusive(ctx, "quiet", "verbose")
+    relister = LinksFiles(sources)
     entries = _choose(sources, select, select_from, exclude, order, start, end, shard)
     entries = _attach(entries, checksums)
+    relister.watch(entries)
     on_signals(exit_in_order)  # a child is asked for its version
     program = find_wget(wget, output_of=process.output_of)
     settings = Settings(
@@ -220,8 +222,11 @@ def get(
         from wgetpool.plan import print_plan
 
         return print_plan(settings, entries, json=json, out=sys.stdout)
+    if not force:
+        from wgetpool.plan import demand_room
+
+        demand_room(settings, entries)
     wishes = Wishes(json=json, quiet=bool(quiet), verbose=bool(verbose), interval=progress_interval)
-    relister = LinksFiles(sources, entries)
     if wait_for_links and not relister.names:
         raise typer.BadParameter("--wait-for-links needs a links file that can be replaced")
     return run_pool(settings, entries, wishes, relister=relister)

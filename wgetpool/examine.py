@@ -86,6 +86,7 @@ def examine(
             look.span,
             into,
             timeout=order.limits.timeout,
+            access=order.access,
             environment=environment,
             mark=order.entry.name,
             lock=lock,

@@ -34,6 +34,7 @@ TRANSIENT_STATUS = frozenset({408, 425, 429})  # and every 5xx
 EXPIRY_STATUS = frozenset({403, 410})
 CUT_STATUS = frozenset({400, 401, 403})
 LONGEST_RETRY_AFTER = 3600.0
+_FIRST_YEAR, _LAST_YEAR = 2010, 2999  # of a clock that is to be believed
 TICK = 1.0  # seconds by which a silence may have been longer than was seen
 
 
@@ -311,7 +312,7 @@ def _status_meaning(head: Head, about: Circumstances) -> tuple[FailureClass, Cau
         return FailureClass.TRANSIENT, _STATUS_CAUSES.get(status, Cause.SERVER), more
     if status in (412, 416):
         return FailureClass.TRANSIENT, _STATUS_CAUSES[status], ""
-    if of_link := _link_trouble(status, about):
+    if of_link := _link_trouble(head, about):
         return of_link
     cause, more = _STATUS_CAUSES.get(status, Cause.REQUEST if status >= 400 else Cause.REDIRECT), ""
     if head.astray:
@@ -330,13 +331,18 @@ def _is_plain(about: Circumstances) -> bool:
     return about.order.entry.url.reveal()[:5].lower() == "http:"
 
 
-def _link_trouble(status: int, about: Circumstances) -> tuple[FailureClass, Cause, str] | None:
-    """What a signed link itself tells of a refusal."""
-    url = about.order.entry.url
-    if status in CUT_STATUS and looks_cut(url):
+def _link_trouble(head: Head, about: Circumstances) -> tuple[FailureClass, Cause, str] | None:
+    """What a signed link itself tells of a refusal. Whether it has expired, the server knows best:
+    the clock here may be wrong.
+    """
+    entry = about.order.entry
+    if head.status in CUT_STATUS and looks_cut(entry.url):
         return FailureClass.PERMANENT, Cause.CUT_LINK, ": the link seems to be cut at an &"
-    expiry = expires_at(url) if status in EXPIRY_STATUS else None
-    if expiry is not None and expiry <= about.now:
+    if head.status in CUT_STATUS and entry.cut:
+        more = ": the link seems to be cut: it lacks what the others of its list have"
+        return FailureClass.PERMANENT, Cause.CUT_LINK, more
+    expiry = expires_at(entry.url) if head.status in EXPIRY_STATUS else None
+    if expiry is not None and expiry <= (server_time(head) or about.now):
         return FailureClass.EXPIRED, Cause.EXPIRED, ": the link has expired"
     return None
 
@@ -419,10 +425,12 @@ def read_retry_after(text: str | None, *, now: datetime) -> float | None:
 
 def server_time(head: Head) -> datetime | None:
     """What the server's clock showed when it answered: a cache answers with a date of long ago, and
-    tells its age.
+    tells its age. None where it tells no time, or one that no clock can show.
     """
     told = read_http_date(head.date)
-    return told and told + timedelta(seconds=head.age)
+    if told is None or not _FIRST_YEAR <= told.year <= _LAST_YEAR:
+        return None
+    return told + timedelta(seconds=head.age)
 
 
 def read_http_date(text: str | None) -> datetime | None:

@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -82,8 +83,12 @@ def _keep_to_ourselves() -> None:
 
 
 def _command_again(words: list[str]) -> str:
-    """This command line, for people to repeat; empty where a URL in it may hold secrets."""
-    if any(re.search(r"(?i)https?://([^/]*@|.*\?)", word) for word in words):
+    """This command line, for people to repeat; empty where a URL or header in it may hold
+    secrets.
+    """
+    if any(re.search(r"(?i)https?://([^/]*@|.*\?)|--header=[^@]", word) for word in words):
+        return ""
+    if any(one == "--header" and not value.startswith("@") for one, value in pairwise(words)):
         return ""
     return shlex.join(["wgetpool", *words])
 

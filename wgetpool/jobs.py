@@ -87,11 +87,11 @@ class Ready:
     def __init__(self) -> None:
         self._lines: dict[str, list[tuple[int, int, Job]]] = {}
         self._heads: list[tuple[int, int, str]] = []  # of the lines, and some that are outdated
-        self._number = 0
+        self._number = self._count = 0
         self.again: dict[str, Job] = {}  # those that were begun, by name
 
     def __len__(self) -> int:
-        return sum(map(len, self._lines.values()))
+        return self._count
 
     def __iter__(self) -> Iterator[Job]:
         """In their order."""
@@ -100,6 +100,7 @@ class Ready:
 
     def push(self, job: Job, *, again: bool = False) -> None:
         self._number += 1
+        self._count += 1
         host = job.entry.url.host
         line = self._lines.setdefault(host, [])
         heapq.heappush(line, (0 if again else 1, self._number, job))
@@ -122,6 +123,7 @@ class Ready:
                 passed.append(head)
                 continue
             found = heapq.heappop(line)[2]
+            self._count -= 1
             self.again.pop(found.entry.name, None)
             if line:
                 self._put_head(host, line)
@@ -141,6 +143,7 @@ class Ready:
         self._lines.clear()
         self._heads.clear()
         self.again.clear()
+        self._count = 0
         return jobs
 
     def _put_head(self, host: str, line: list[tuple[int, int, Job]]) -> None:

@@ -240,6 +240,21 @@ def read_some(path: Path, names: Sequence[str]) -> dict[str, FileRecord]:
         return _find(db, names, version) if version else {}
 
 
+def read_sizes(path: Path) -> Iterator[tuple[str, bool, int | None]]:
+    """Name, whether it is done, and size of all that is known: a million in a second or two."""
+    with _open_to_read(path) as (db, version):
+        query = "SELECT name, state IN ('publishing', 'done'), size FROM files"
+        rows = db.execute(query).fetchall() if version else []
+    return ((name, done > 0, size if isinstance(size, int) else None) for name, done, size in rows)
+
+
+def read_size_to_come(path: Path) -> int:
+    """The known sizes of all that is not done, in bytes together."""
+    with _open_to_read(path) as (db, version):
+        query = "SELECT total(size) FROM files WHERE state NOT IN ('publishing', 'done')"
+        return int(db.execute(query).fetchone()[0]) if version else 0
+
+
 def read_names(path: Path, prefix: str, limit: int) -> list[str]:
     """The first names that begin so."""
     with _open_to_read(path) as (db, version):

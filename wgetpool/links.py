@@ -70,7 +70,7 @@ class Links:
     def latest(self, entry: Entry) -> Entry:
         """The entry with its latest link."""
         url = self._fresh.get(entry.name)
-        return entry if url is None or url == entry.url else replace(entry, url=url)
+        return entry if url is None or url == entry.url else replace(entry, url=url, cut=False)
 
     def outlived(self, entries: Iterable[Entry], left: float) -> Outlived | None:
         """Which of the entries that are to come expire before their turn, when they begin one after

@@ -70,12 +70,15 @@ class Checksum:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A wanted file. `name` is relative to DIR, with `/` between folders; `size` is in bytes."""
+    """A wanted file. `name` is relative to DIR, with `/` between folders; `size` is in bytes;
+    `cut`: its link lacks what the others of its list have.
+    """
 
     name: str
     url: Url
     size: int | None = None
     checksums: tuple[Checksum, ...] = ()
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,8 @@ SELECTING, CHECKING, RETRYING = "Which files", "Checks", "Retries"
 TIMING, SHOWING, MACHINE = "Time limits", "Output", "This machine"
 ACCESS, MANNERS = "Getting in", "How much at a time"
 
+WAIT, EVER = "--wait-for-links", "ever"
+
 WIDE = 76  # columns
 
 # What stands for these metavars.
@@ -77,6 +79,29 @@ def natural(word: str) -> int:
     return number
 
 
+def patience(word: str) -> float:
+    """A duration, or `ever`, as seconds."""
+    return math.inf if word == EVER else duration(word)
+
+
+def with_patience(words: Sequence[str]) -> list[str]:
+    """The words of a command line, in which --wait-for-links has a value: it may go without."""
+    end = words.index("--") if "--" in words else len(words)
+    return [
+        f"{WAIT}={EVER}"
+        if word == WAIT and at < end and not _is_patience(words[at + 1 : end])
+        else word
+        for at, word in enumerate(words)
+    ]
+
+
+def _is_patience(rest: Sequence[str]) -> bool:
+    try:
+        return bool(rest) and patience(rest[0]) >= 0
+    except ValueError:
+        return False
+
+
 def choice(choices: Sequence[str], word: str) -> str:
     """Just one of these words."""
     if word not in choices:
@@ -108,6 +133,7 @@ def taking(what: str, read: Callable[[str], Any]) -> Callable[[Any], Any]:
 
 
 SECONDS = taking("a duration, as 90, 90s, 0.5, 2m or 1h", duration)
+PATIENCE = taking("a duration, as 90s, 2m, 1h or 30d, or nothing (for ever)", patience)
 BYTES = taking("a size, as 500k, 10M, 1G or 64KiB", amount)
 NUMBER = taking("a whole number, from 0 on", natural)
 POSITIVE = taking("a whole number from 1 on", positive)
@@ -124,6 +150,9 @@ STATE = taking("done, failed or pending", partial(choice, CHOICES["STATE"]))
 class Command(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         return _tidy(super().get_params(ctx))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, with_patience(args))
 
 
 class Program(TyperGroup):
@@ -321,10 +350,10 @@ AttemptTimeout = Annotated[
 WaitForLinks = Annotated[
     Parsed,
     option(
-        "--wait-for-links",
+        WAIT,
         "When all links have expired, wait for a fresh links file: so long, or for ever.",
         panel=RETRYING,
-        parser=SECONDS,
+        parser=PATIENCE,
         metavar="[TIME]",
     ),
 ]
@@ -338,7 +367,7 @@ Headers = Annotated[
     ),
 ]
 UserAgent = Annotated[
-    str | None, option("--user-agent", "What wget calls itself.", panel=ACCESS, metavar="NAME")
+    str | None, option("--user-agent", "What wget calls itself.", panel=ACCESS, metavar="AGENT")
 ]
 Cookies = Annotated[
     Path | None,

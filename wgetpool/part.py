@@ -329,6 +329,15 @@ def peek(store: Store, name: str, *, want_size: bool) -> tuple[int, int | None]:
     return length_of(store.part(name)), size
 
 
+def recorded_sizes(store: Store) -> dict[str, int]:
+    """The sizes that servers have told of the parts with records, by name. For onlookers."""
+    records = []
+    for path in store.records():
+        with suppress(OSError, *_UNREADABLE):
+            records.append(Record.from_json(path.read_text()))
+    return {one.name: one.remote.size for one in records if one.remote.size is not None}
+
+
 def publish(
     store: Store,
     batch: Sequence[WholePart],

@@ -58,13 +58,17 @@ def judge(
     listed_size: int | None,
     same: bool | None,
     uniform: bool,
+    moved: bool = False,
 ) -> Finding:
     """What an answer shows about a part of `before` bytes that was continued at `offset`.
 
     `known` is what the part was made from, `listed_size` what the list says; `same` whether the
     compared bytes are equal (None: too few have come yet); `uniform` whether they all have one
-    value, so that they prove little.
+    value, so that they prove little; `moved` whether the part is from another path, and this is
+    another object until its size and those bytes say otherwise.
     """
+    if moved:  # the validators of another object tell nothing
+        known = RemoteFile(size=known.size)
     if head is None or head.status not in (200, 206, 416):
         return Finding.NOTHING
     if offset == 0:
@@ -76,7 +80,9 @@ def judge(
         return _judge_whole(head.remote, before=before, known=known, listed_size=listed_size)
     if head.start != offset:
         return Finding.DIFFERS
-    return _judge_range(head.remote, before=before, known=known, same=same, uniform=uniform)
+    return _judge_range(
+        head.remote, before=before, known=known, same=same, uniform=uniform, moved=moved
+    )
 
 
 def _judge_whole(
@@ -104,8 +110,15 @@ def _is_foreign(
 
 
 def _judge_range(
-    remote: RemoteFile, *, before: int, known: RemoteFile, same: bool | None, uniform: bool
+    remote: RemoteFile,
+    *,
+    before: int,
+    known: RemoteFile,
+    same: bool | None,
+    uniform: bool,
+    moved: bool,
 ) -> Finding:
+    """A range from where it was asked for."""
     if remote.size is not None and remote.size < before:
         return Finding.LONGER
     if remote.size is not None and known.size is not None and remote.size != known.size:
@@ -121,8 +134,8 @@ def _judge_range(
         return Finding.CHANGED
     if same is None:
         return Finding.NOTHING
-    proved = same and not (uniform and known == RemoteFile())  # nobody knows whence the part is
-    return Finding.FITS if proved else Finding.DIFFERS
+    unknown = moved or known == RemoteFile()  # nobody knows whence the part is
+    return Finding.FITS if same and not (uniform and unknown) else Finding.DIFFERS
 
 
 def _dates_differ(remote: RemoteFile, known: RemoteFile) -> bool:

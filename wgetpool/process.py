@@ -30,6 +30,7 @@ from wgetpool.model import PRIVATE, Command, Link, ProcessState, Sight, StopFlag
 GRACE = 2.0  # seconds from SIGTERM to SIGKILL
 LAST_GRACE = 5.0  # from SIGKILL until a process counts as one that cannot be ended (state D)
 RUN_MARK = "WGETPOOL_RUN"  # in a child's environment: the id of the run that started it
+SETTINGS = b"WGETPOOL_"  # how variables begin that are options of ours
 PART_MARK = "WGETPOOL_PART"  # and the name of the file whose part it writes
 UNKNOWN_CODE = 255  # of a child that somebody else has reaped
 # A signal that comes just before a wait begins is heeded after it: no wait is longer (seconds).
@@ -379,16 +380,24 @@ def marked_environment(run: str, changes: Mapping[bytes, bytes]) -> tuple[bytes,
     """Our own environment with `changes`, and with the mark of a run by which its children are
     known.
     """
-    return _assignments({**os.environb, **changes, RUN_MARK.encode(): run.encode()})
+    return _assignments({**_without_settings(), **changes, RUN_MARK.encode(): run.encode()})
+
+
+def _without_settings() -> dict[bytes, bytes]:
+    """Our own environment but for our own options: a header may be among them (WGETPOOL_HEADER)."""
+    return {key: value for key, value in os.environb.items() if not key.startswith(SETTINGS)}
 
 
 def _assignments(environment: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
     return tuple(key + b"=" + value for key, value in environment.items())
 
 
-def output_of(argv: Sequence[str]) -> str:
-    """What a short command prints; raises OSError, also when it takes longer than 10 s."""
-    child = Child(Command(argv=tuple(argv), env=_assignments({**os.environb, b"LC_ALL": b"C"})))
+def output_of(argv: Sequence[str], private: tuple[bytes, ...] = ()) -> str:
+    """What a short command prints; raises OSError, also when it takes longer than 10 s. `private`
+    are files in memory, as a command has them.
+    """
+    environment = _assignments({**_without_settings(), b"LC_ALL": b"C"})
+    child = Child(Command(argv=tuple(argv), private=private, env=environment))
     ended = False
     try:
         ended = child._ended_within(10)

@@ -47,6 +47,7 @@ class Surveyed:
     presence: Presence
     size: int
     broken_sha256: str | None = None  # of what came in an earlier run, and was broken
+    told_size: int | None = None  # for onlookers: by the list, else by the ledger
 
 
 class Publisher:
@@ -200,7 +201,13 @@ def survey_read_only(store: Store, entries: Sequence[Entry]) -> list[Surveyed]:
         known = {record.name: record for record in read_all(store.ledger)}
     except LedgerError:
         known = {}
-    return [look(store, entry, known.get(entry.name)) for entry in entries]
+    found = (look(store, entry, known.get(entry.name)) for entry in entries)
+    return [replace(one, told_size=_told_size(one.entry, known)) for one in found]
+
+
+def _told_size(entry: Entry, known: dict[str, FileRecord]) -> int | None:
+    record = known.get(entry.name)
+    return entry.size if entry.size is not None or record is None else record.size
 
 
 def _unusable(store: Store, error: Exception) -> MachineError:

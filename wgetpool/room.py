@@ -29,7 +29,6 @@ class _Claim:
     size: int | None
     ceiling: int | None = None
     grown: int = 0
-    fresh: bool = True  # started after the last measurement was asked for
 
     def rest(self, mean: int) -> int:
         """Bytes to come. Of an unknown size: as for a file of middle size, and at least what it may
@@ -74,8 +73,6 @@ class Room:
         """A measurement begins now: what starts or ends from here on may not be in it."""
         self._used_before += sum(used for used, _ in self._used.values())
         self._used.clear()
-        for claim in self._claims.values():
-            claim.fresh = False
         self._is_asked = True
 
     def measured(self, free: int, lengths: Mapping[str, int]) -> None:
@@ -89,7 +86,7 @@ class Room:
             if name in self._used:  # it has ended meanwhile: some of it is in `free` already
                 used, end = self._used[name]
                 self._used[name] = (min(used, max(end - length, 0)), end)
-            elif (claim := self._claims.get(name)) and not claim.fresh:
+            elif claim := self._claims.get(name):
                 claim.grown, claim.base = max(length - claim.base, 0), length
 
     @property
@@ -114,8 +111,12 @@ class Room:
         if self.free is None:
             return None
         used = self._used_before + sum(used for used, _ in self._used.values())
-        rest = sum(claim.rest(self._mean) for claim in self._claims.values())
-        return self.free - self._min_free - used - rest
+        return self.free - self._min_free - used - self.reserved
+
+    @property
+    def reserved(self) -> int:
+        """What may still come of what is under way."""
+        return sum(claim.rest(self._mean) for claim in self._claims.values())
 
     # ------------------------------------------------------------ attempts
 

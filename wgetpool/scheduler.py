@@ -60,8 +60,10 @@ RELOOK = 2.0  # seconds until a file that another run holds is looked at again, 
 RELOOK_MAX = 30.0
 CERTAIN = 0.5  # seconds after which an attempt that goes on has its part
 LOOKAHEAD = 10_000  # files that are added, or looked at, beyond those that can start now
+FEW = 100  # files that wait for room, and are looked at whenever something else has ended
 KNOWN_WAITING = 200  # waiting files that a Progress names at most
 
+ASKING = 5.0  # seconds for which an attempt may be about to tell its file's size
 WAIT_FOR_SPACE = 60.0  # seconds until a full disk is tried again, while others are under way
 
 # The server has not been asked, or has not been able to answer.
@@ -148,7 +150,7 @@ class Scheduler:
         self._recalled: set[str] = set()  # workers read it
         self._blocked = False  # whether all that is ready is of hosts that are spared now
         self._wait_until: float | None = None
-        self._told_room = self._told_expiry = False
+        self._told_room = self._told_room_again = self._told_expiry = False
 
     # ------------------------------------------------------------ what comes in
 
@@ -196,7 +198,7 @@ class Scheduler:
     def wants_more(self) -> bool:
         """Whether more files are to be added, so that no worker is idle for want of one."""
         ahead = LOOKAHEAD if self._blocked else self.settings.workers
-        return len(self._ready) <= ahead
+        return len(self._ready) <= ahead and len(self._no_room) < LOOKAHEAD
 
     def to_come(self) -> list[Entry]:
         """Those that are ready, in their order."""
@@ -256,8 +258,9 @@ class Scheduler:
         now = self._clock.now()
         while job := self._backoff.pop_due(now):
             self._ready.push(job, again=True)
+        self._look_for_room(FEW)
         self._blocked = False
-        while self.shares.is_free:
+        while self.shares.is_free(expected=self._expected()):
             if (job := self._ready.pop(self.hosts.admits)) is None:
                 self._blocked = len(self._ready) > 0
                 return None
@@ -343,6 +346,7 @@ class Scheduler:
         """A running attempt has its answer's head; the server's clock is so far before ours."""
         if job := self._running.get(name):
             self._learn_size(job, head.remote.size)
+            self.hosts.answered(job.host, since=job.attempt_at)
         self._hear_clock(ahead)
         self._recall(EndedFor.NO_ROOM, self.room.over())
 
@@ -352,8 +356,11 @@ class Scheduler:
             self.room.measured(free, lengths)
         self._recall(EndedFor.NO_ROOM, self.room.over())
         self._recall(EndedFor.SHARE, self.shares.unfair(expected=self._expected()))
-        self._look_for_room()
-        if self._no_room and not self._no_link and self.surveyed and self.is_quiet:
+        self._look_for_room(LOOKAHEAD)
+        self._tell_want_of_room()
+        all_wait = self.surveyed or len(self._no_room) >= LOOKAHEAD
+        waits = self._no_room and not self._no_link and all_wait
+        if waits and self.is_quiet and self.room.is_certain:
             self._give_up_for_want_of_room()
 
     def _recall(self, why: EndedFor, names: list[str]) -> None:
@@ -404,15 +411,30 @@ class Scheduler:
     def _hold_for_room(self, job: Job) -> None:
         self._move(job, FileState.HELD)
         self._no_room[job.entry.name] = job
-        if not self._told_room:
-            self._told_room = True
-            self._emit(Warned(message=f"{self._want_of_room(job)}: it waits until there is some"))
+        self._tell_want_of_room()
 
-    def _want_of_room(self, job: Job) -> str:
-        more = "" if job.size is None else f" ({format_size(job.size - job.length)} more)"
-        kept = format_size(self.settings.manners.min_free)
-        free = "" if self.room.free is None else f": {format_size(self.room.free)} are free"
-        return f"no room on the disk for {job.entry.name}{more}{free}, {kept} are kept (--min-free)"
+    def _tell_want_of_room(self) -> None:
+        """Once, for the first that waits; not while a file of unknown size has all the room for a
+        moment, until its answer tells it.
+        """
+        lent = (self._running[name] for name in self.room.lent if name in self._running)
+        asking = any(self._clock.now() - job.attempt_at < ASKING for job in lent)
+        if self._no_room and self._running and not self._told_room and not asking:
+            self._told_room = True
+            job = next(iter(self._no_room.values()))
+            told = f"no room on the disk for {job.entry.name}: {self._what_is_free(job)}"
+            self._emit(Warned(message=f"{told}. It waits until there is some"))
+
+    def _what_is_free(self, job: Job) -> str:
+        """'20.0 GiB are to come, 2.1 GiB are free, 1.0 GiB are kept (--min-free)'."""
+        rows = (
+            (None if job.size is None else max(job.size - job.length, 0), "are to come"),
+            (self.room.free, "are free"),
+            (self.room.reserved or None, "of it are for what is under way"),
+            (self.settings.manners.min_free or None, "are kept (--min-free)"),
+        )
+        told = (f"{format_size(size)} {what}" for size, what in rows if size is not None)
+        return ", ".join(told)
 
     def _release(self, held: dict[str, Job], job: Job) -> None:
         """What a file was held for is there."""
@@ -420,30 +442,30 @@ class Scheduler:
         self._move(job, FileState.PENDING)
         self._ready.push(job, again=job.attempts > 0)
 
-    def _look_for_room(self) -> None:
-        """Lets go on what fits now; each is asked about once more at its start."""
-        fitting = (
-            job
-            for job in islice(self._no_room.values(), LOOKAHEAD)
-            if self.room.admits(length=job.length, size=job.size)
-        )
-        jobs = list(islice(fitting, self.slots.free(self.running)))
-        for job in jobs:
-            self._release(self._no_room, job)
-        if jobs and self._told_room:
-            self._told_room = False
+    def _look_for_room(self, most: int) -> None:
+        """Lets go on what fits now of so many files at most; each is asked about once more at its
+        start.
+        """
+        held = islice(self._no_room.items(), most)
+        wanted = ((name, job.length, job.size) for name, job in held)
+        names = self.room.fitting(wanted, self.slots.free(self.running))
+        for name in names:
+            self._release(self._no_room, self._no_room[name])
+        if names and self._told_room and not self._told_room_again:
+            self._told_room_again = True
             self._emit(
                 Warned(message="there is room on the disk again: what waited for it goes on")
             )
+        if not self._no_room:
+            self._told_room = self._told_room_again = False
 
     def _give_up_for_want_of_room(self) -> None:
-        job = next(iter(self._no_room.values()))
-        more = len(self._no_room) - 1
+        """One file tells why; the others are left, as whatever a machine has no room for."""
+        job = self._no_room.pop(next(iter(self._no_room)))
+        more = len(self._no_room)
         others = f", nor for {count(more, 'more file')}" if more else ""
-        reason = self._want_of_room(job) + others
-        step = next_step(Cause.NO_SPACE, directory=str(self.settings.directory))
-        self._emit(Warned(message=f"{reason}; nothing runs that could make some. {step}"))
-        self.halt(Failure(kind=FailureClass.LOCAL, cause=Cause.NO_SPACE, reason=reason))
+        reason = f"no room on the disk{others}: {self._what_is_free(job)}"
+        self._fail(job, Failure(kind=FailureClass.LOCAL, cause=Cause.NO_SPACE, reason=reason))
 
     def conclude(self) -> None:
         """Nothing else is left to do: what is held for a fresh link fails, unless one is waited
@@ -542,7 +564,7 @@ class Scheduler:
         name, failure = outcome.name, outcome.failure
         asked = outcome.ending not in _NOT_ASKED
         self._recalled.discard(name)
-        self.hosts.ended(job.host, failure, asked=asked)
+        self.hosts.ended(job.host, failure, since=job.attempt_at, asked=asked)
         self.shares.ended(name, received=outcome.received, seconds=outcome.seconds)
         self.room.release(name, length=outcome.after)
         self._hear_clock(outcome.server_ahead)
@@ -761,7 +783,10 @@ class Scheduler:
         return size * files // sized if sized else None
 
     def to_sample(self) -> list[tuple[str, bool]]:
-        """The names of running files, and whether their sizes are still to be learned."""
+        """The names of running files, and whether their sizes are still to be learned. A look at
+        what is free begins with it.
+        """
+        self.room.ask()
         return [(name, job.size is None) for name, job in self._running.items()]
 
     def progress(self, samples: dict[str, tuple[int, int | None]], *, seconds: float) -> Progress:

@@ -12,8 +12,9 @@ from pathlib import Path
 from wgetpool import process
 from wgetpool.errors import ExitCode, MachineError, SourceError
 from wgetpool.events import RunFinished
-from wgetpool.model import Entry, RetryPolicy, Settings, Wishes
+from wgetpool.model import Entry, Manners, RetryPolicy, Settings, Wishes
 from wgetpool.pool import Pool
+from wgetpool.relist import LinksFiles
 from wgetpool.report import make_reporter
 from wgetpool.sources import Selection, choose
 from wgetpool.wget import find_wget
@@ -29,8 +30,10 @@ def fetch_list(
 ) -> RunFinished:
     """Fetches a slice of a links file. Raises SourceError, MachineError."""
     selection = Selection(start=start or None, end=end)
-    entries = choose([str(Path(links_file))], selection, stdin=io.BytesIO(), warn=_warn)
-    return _fetch(entries, output_dir, workers=workers, retry=RetryPolicy())
+    sources = [str(Path(links_file))]
+    entries = choose(sources, selection, stdin=io.BytesIO(), warn=_warn)
+    relister = LinksFiles(sources, entries)
+    return _fetch(entries, output_dir, workers=workers, retry=RetryPolicy(), relister=relister)
 
 
 def fetch_one(url: str, output_dir: str | PathLike[str], *, tries: int) -> bool:
@@ -45,7 +48,12 @@ def fetch_one(url: str, output_dir: str | PathLike[str], *, tries: int) -> bool:
 
 
 def _fetch(
-    entries: list[Entry], output_dir: str | PathLike[str], *, workers: int, retry: RetryPolicy
+    entries: list[Entry],
+    output_dir: str | PathLike[str],
+    *,
+    workers: int,
+    retry: RetryPolicy,
+    relister: LinksFiles | None = None,
 ) -> RunFinished:
     directory = Path(output_dir).absolute()
     settings = Settings(
@@ -53,6 +61,7 @@ def _fetch(
         wget=find_wget(None, output_of=process.output_of),
         workers=workers,
         retry=retry,
+        manners=Manners(min_free=0),  # as these functions have always done
     )
     reporter = make_reporter(
         Wishes(),
@@ -63,7 +72,7 @@ def _fetch(
     )
     try:
         with process.ending_by_signals():
-            return Pool(settings, entries, reporter=reporter).run()
+            return Pool(settings, entries, reporter=reporter, relister=relister).run()
     finally:
         reporter.close()
 

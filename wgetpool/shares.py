@@ -6,7 +6,33 @@ Passive: no thread, no I/O, no clock of its own. Main thread.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 from wgetpool.model import Clock
+
+LEAST = 1024  # bytes a second: rather fewer attempts at a time than a share below that
+SETTLED = 3.0  # seconds that an attempt runs before its share may be found unfair
+ENOUGH = 0.79  # of the line in use: below that an attempt may be ended for the rest
+TOO_LITTLE = 0.75  # and below that one is ended even if its share does not double
+
+
+@dataclass(slots=True)
+class _Share:
+    """What an attempt holds of the line, in bytes a second. `is_recalled`: it is being ended."""
+
+    rate: int
+    given_at: float
+    is_recalled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Debt:
+    """A share that is not free before `until`: what held it took more than was its own."""
+
+    rate: int
+    until: float
 
 
 class Shares:
@@ -16,27 +42,105 @@ class Shares:
 
     def __init__(self, limit: int, *, clock: Clock) -> None:
         self._limit, self._clock = limit, clock
+        self._held: dict[str, _Share] = {}
+        self._debts: list[_Debt] = []
 
-    @property
-    def is_free(self) -> bool:
-        """Whether there is a share for one attempt more."""
-        return True
+    def is_free(self, *, expected: int) -> bool:
+        """Whether there is a share for one attempt more, where `expected` attempts are to share the
+        line: at least half of a fair one.
+        """
+        return not self._limit or self._unallocated() >= self._least(expected)
 
     def give(self, name: str, *, expected: int) -> int | None:
         """The share of an attempt that starts now, where `expected` attempts, it and those that run
         included, are to share the line; None where there is no limit.
         """
-        return None
+        if not self._limit:
+            return None
+        free, staying = self._unallocated(), self._staying()
+        left = self._limit - sum(share.rate for share in staying) - sum(self._owed())
+        takers = max(self._crowd(expected) - len(staying) - len(self._debts), 1)
+        rate = max(min(max(left // takers, self._least(expected)), free), 1)
+        self._held[name] = _Share(rate, self._clock.now())
+        return rate
 
     def ended(self, name: str, *, received: int, seconds: float) -> None:
-        """An attempt is over that brought so many bytes in so many seconds."""
+        """An attempt is over that brought so many bytes in so many seconds.
+
+        wget lets through what comes in the first fifth of a second. For a small file that is all of
+        it, so that its share stays taken for as long as it should have lasted.
+        """
+        share = self._held.pop(name, None)
+        if share is None:
+            return
+        ahead = received / share.rate - seconds
+        if ahead > 0:
+            self._debts.append(_Debt(share.rate, self._clock.now() + ahead))
 
     def due_in(self) -> float | None:
         """Seconds until a share is free that is not now; None where that depends on what runs."""
-        return None
+        self._forget_debts()
+        now = self._clock.now()
+        return min((debt.until - now for debt in self._debts), default=None)
 
     def unfair(self, *, expected: int) -> list[str]:
         """The names of running attempts that are to be ended and continued, so that each of
-        `expected` gets its fair share.
+        `expected` gets its fair share. Each is named once.
         """
-        return []
+        if not self._limit or any(share.is_recalled for share in self._held.values()):
+            return []
+        crowd = self._crowd(expected)
+        now = self._clock.now()
+        settled = [
+            (share.rate, name)
+            for name, share in self._held.items()
+            if now - share.given_at >= SETTLED
+        ]
+        settled.sort()
+        held = sum(share.rate for share in self._held.values())
+        if len(self._held) >= crowd:
+            names = self._too_small(settled, self._unallocated())
+        elif self._limit - held < self._least(expected):
+            names = [name for rate, name in settled[-1:] if rate >= 2 * (self._limit // crowd)]
+        else:
+            names = []
+        for name in names:
+            self._held[name].is_recalled = True
+        return names
+
+    def _too_small(self, settled: list[tuple[int, str]], free: int) -> list[str]:
+        """As many of the smallest as get at least twice what they have, where too much of the line
+        is free.
+        """
+        if free <= (1 - ENOUGH) * self._limit:
+            return []
+        number = together = 0
+        for count, (rate, _) in enumerate(settled, 1):
+            together += rate
+            if free + together >= 2 * rate * count:
+                number = count
+        if not number and free > (1 - TOO_LITTLE) * self._limit:
+            number = 1
+        return [name for _, name in settled[:number]]
+
+    def _crowd(self, expected: int) -> int:
+        """How many can share the line."""
+        return max(min(expected, self._limit // LEAST), 1)
+
+    def _least(self, expected: int) -> int:
+        return max(math.ceil(self._limit / self._crowd(expected) / 2), 1)
+
+    def _staying(self) -> list[_Share]:
+        return [share for share in self._held.values() if not share.is_recalled]
+
+    def _owed(self) -> Iterable[int]:
+        return (debt.rate for debt in self._debts)
+
+    def _unallocated(self) -> int:
+        self._forget_debts()
+        held = (share.rate for share in self._held.values())
+        return self._limit - sum(held) - sum(self._owed())
+
+    def _forget_debts(self) -> None:
+        now = self._clock.now()
+        self._debts = [debt for debt in self._debts if debt.until > now]

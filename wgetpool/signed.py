@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from wgetpool.model import Url
 
@@ -17,6 +20,66 @@ _NEWER = {
 _OLDER = {"awsaccesskeyid", "googleaccessid", "ossaccesskeyid", "key-pair-id"}
 _AZURE = {"sv", "sp", "st", "se", "spr", "sr", "ss", "srt", "sip", "skoid"}
 _EPOCH = re.compile(r"\d{9,11}")
+
+
+# ---------------------------------------------------------------- when they expire
+
+_EARLIEST = datetime(2010, 1, 1, tzinfo=UTC)  # what seems to be earlier is no expiry
+_TIMES = re.compile(
+    r"&(oe|oh|se|sig|expires|policy|x-(?:amz|goog|oss)-(?:date|expires))=([^&]*)",
+    re.ASCII | re.IGNORECASE,
+)
+_META = re.compile(r"[0-9A-Fa-f]{8}")
+_SECONDS = re.compile(r"[0-9]{10,11}")
+_SPAN = re.compile(r"[0-9]{1,9}")
+_BEGIN = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+_POLICY = re.compile(rb'"DateLessThan"\s*:\s*\{\s*"AWS:EpochTime"\s*:\s*([0-9]{10,11})\s*\}')
+_POLICY_LETTERS = str.maketrans("-_~", "+=/")
+
+
+def expires_at(url: Url) -> datetime | None:
+    """When a signed URL expires, where its query tells; None where it does not.
+
+    Meta: `oe` (hexadecimal seconds). S3: `X-Amz-Date` + `X-Amz-Expires`; Google and OSS likewise.
+    Older S3, CloudFront and others: `Expires` (seconds), or CloudFront's `Policy`. Azure: `se`
+    (ISO 8601). Case does not matter in the names.
+    """
+    query = url.reveal().partition("?")[2]
+    words = query.lower()
+    if not ("oe=" in words or "expires=" in words or "se=" in words or "policy=" in words):
+        return None
+    found = _TIMES.findall("&" + query.partition("#")[0])
+    fields = {key.lower(): unquote(value) if "%" in value else value for key, value in found}
+    if "_nc_" in words and "oh" not in fields:
+        fields.pop("oe", None)  # cut
+    try:
+        told = _told_expiry(fields)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return told if told is not None and told >= _EARLIEST else None
+
+
+def _told_expiry(fields: Mapping[str, str]) -> datetime | None:
+    """Raises ValueError, OverflowError or OSError for a time that there is not."""
+    if _META.fullmatch(fields.get("oe", "")):
+        return datetime.fromtimestamp(int(fields["oe"], 16), UTC)
+    for vendor in _NEWER:
+        begin, span = fields.get(f"{vendor}-date", ""), fields.get(f"{vendor}-expires", "")
+        if _BEGIN.fullmatch(begin) and _SPAN.fullmatch(span):
+            return datetime.fromisoformat(begin) + timedelta(seconds=int(span))
+    if _SECONDS.fullmatch(fields.get("expires", "")):
+        return datetime.fromtimestamp(int(fields["expires"]), UTC)
+    if "policy" in fields:
+        text = fields["policy"].translate(_POLICY_LETTERS).rstrip("=")
+        limit = _POLICY.search(b64decode(text + "=" * (-len(text) % 4)))
+        return datetime.fromtimestamp(int(limit[1]), UTC) if limit else None
+    if "se" in fields and "sig" in fields:
+        told = datetime.fromisoformat(fields["se"])
+        return told.replace(tzinfo=told.tzinfo or UTC).astimezone(UTC)
+    return None
+
+
+# ---------------------------------------------------------------- whether they are cut
 
 
 def _query(url: Url) -> dict[str, str]:
@@ -47,27 +110,50 @@ def looks_cut(url: Url) -> bool:
     )
 
 
-def expires_at(url: Url) -> datetime | None:
-    """When a signed URL expires, where its query tells; None where it does not.
+# The words without which a link of the scheme is of no use.
+_SIGNATURES = (
+    ("oh", "oe"),
+    ("X-Amz-Signature",),
+    ("X-Goog-Signature",),
+    ("X-Oss-Signature",),
+    ("Signature",),
+    ("sig",),
+)
+_MARKS = tuple(tuple(f"&{word.lower()}=" for word in words) for words in _SIGNATURES)
+_UNSIGNED = -1
 
-    Meta: `oe` (hexadecimal seconds). S3: `X-Amz-Date` + `X-Amz-Expires`; Google: `X-Goog-...`
-    likewise. Older S3 and CloudFront: `Expires` (seconds). Azure: `se` (ISO 8601).
+
+def cut_among(urls: Sequence[Url]) -> dict[int, str]:
+    """The places of those that lack a signature which most others of their site have, and what they
+    lack ("oh and oe"): what stood behind a `?` or an `&` was lost.
     """
-    query = _query(url)
-    try:
-        if "oe" in query and "oh" in query:
-            return datetime.fromtimestamp(int(query["oe"], 16), UTC)
-        for vendor in ("x-amz", "x-goog"):
-            if f"{vendor}-expires" in query:
-                begin = datetime.strptime(query[f"{vendor}-date"], "%Y%m%dT%H%M%SZ").replace(
-                    tzinfo=UTC
-                )
-                return begin + timedelta(seconds=int(query[f"{vendor}-expires"]))
-        if _EPOCH.fullmatch(query.get("expires", "")):
-            return datetime.fromtimestamp(int(query["expires"]), UTC)
-        if "se" in query and "sig" in query:
-            told = datetime.fromisoformat(query["se"])
-            return told.replace(tzinfo=told.tzinfo or UTC)
-    except (ValueError, KeyError, OverflowError, OSError):
-        pass
-    return None
+    kinds = [_signature_of(url.reveal()) for url in urls]
+    if _UNSIGNED not in kinds or max(kinds) == _UNSIGNED:
+        return {}
+    sites = [_site(url.reveal()) for url in urls]
+    sizes, signed = Counter(sites), Counter(zip(sites, kinds, strict=True))
+    usual = {
+        site: " and ".join(_SIGNATURES[kind])
+        for (site, kind), number in signed.items()
+        if kind != _UNSIGNED and 2 * number > sizes[site]
+    }
+    return {
+        place: usual[site]
+        for place, (site, kind) in enumerate(zip(sites, kinds, strict=True))
+        if kind == _UNSIGNED and site in usual
+    }
+
+
+def _signature_of(text: str) -> int:
+    """Which of the signatures a link has."""
+    query = "&" + text.partition("?")[2].lower()
+    for kind, marks in enumerate(_MARKS):
+        if marks[0] in query and marks[-1] in query:
+            return kind
+    return _UNSIGNED
+
+
+def _site(text: str) -> str:
+    """The end of the host's name: the hosts of a CDN are many."""
+    host = text.partition("://")[2].partition("?")[0].partition("/")[0].rpartition("@")[2]
+    return ".".join(host.lower().rsplit(".", 2)[-2:])

@@ -66,6 +66,12 @@ class Store:
         digest = hashlib.sha256(name.encode()).hexdigest()[:32]
         return Path(f"{self.directory}/{STATE}/parts/{digest}.json")
 
+    def records(self) -> list[Path]:
+        """The records of parts that are there."""
+        with suppress(OSError):
+            return list((self.state / "parts").glob("*.json"))
+        return []
+
     def make(self) -> None:
         """Makes DIR and its state folder; raises MachineError."""
         try:
@@ -328,6 +334,15 @@ def length_of(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
+
+
+def names_in(folder: Path) -> frozenset[str]:
+    """What is in a folder; nothing where there is none, or none that can be looked into."""
+    try:
+        with os.scandir(folder) as found:
+            return frozenset(entry.name for entry in found)
+    except OSError:
+        return frozenset()
 
 
 def sync_folder(folder: Path) -> None:

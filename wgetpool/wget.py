@@ -10,13 +10,15 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from signal import Signals
 from urllib.parse import urlsplit
 
 from wgetpool.errors import SHORTAGES, MachineError
-from wgetpool.model import Command, Head, RemoteFile, Reply, Trouble, Url
+from wgetpool.model import Access, Command, Head, RemoteFile, Reply, Trouble, Url
+from wgetpool.wgetrc import CONFIGURATION, PLAIN, identifies, private_files, without_identity
 
 CANDIDATES = ("wget", "wget1")  # Fedora has wget2 under the name wget, and this one as wget1
 INSTALL_HINT = (
@@ -25,12 +27,9 @@ INSTALL_HINT = (
 )
 OLDEST = (1, 19)
 
-# Exactly one try and none of the user's own settings; nothing left behind (.wget-hsts); the part's
-# time is ours to set. -nv -S prints each response head, indented by two blanks, and one line for
-# each error.
+# Exactly one try; nothing left behind (.wget-hsts); the part's time is ours to set. -nv -S prints
+# each response head, indented by two blanks, and one line for each error.
 OPTIONS = (
-    "--no-config",
-    "--no-netrc",
     "--no-hsts",
     "--no-iri",
     "--no-verbose",
@@ -96,6 +95,7 @@ def command(
     part: Path,
     *,
     timeout: float,
+    access: Access = PLAIN,
     rate: int | None = None,
     ceiling: int | None = None,
     environment: tuple[bytes, ...],
@@ -109,9 +109,10 @@ def command(
     slowly = () if rate is None else (f"--limit-rate={rate}",)
     how = (f"--timeout={_plain(timeout)}", *slowly, "--continue")
     return Command(
-        argv=(program, *OPTIONS, *how, "-O", str(part)),
+        argv=(program, *_settings(access, url), *how, "-O", str(part)),
         file_limit=ceiling,
         stdin=_input(url),
+        private=_private(access),
         env=environment,
         mark=mark,
         keep_open=lock,
@@ -125,6 +126,7 @@ def span_command(
     into: int,
     *,
     timeout: float,
+    access: Access = PLAIN,
     environment: tuple[bytes, ...],
     mark: str,
     lock: int,
@@ -137,7 +139,7 @@ def span_command(
     return Command(
         argv=(
             program,
-            *OPTIONS,
+            *_settings(access, url),
             f"--timeout={_plain(timeout)}",
             f"--start-pos={span.start}",
             f"--header=Range: bytes={span.start}-{span.stop - 1}",
@@ -145,11 +147,39 @@ def span_command(
             "-",
         ),
         stdin=_input(url),
+        private=_private(access),
         env=environment,
         mark=mark,
         keep_open=lock,
         stdout=into,
     )
+
+
+def next_hop(command: Command, access: Access, url: Url, *, at_home: bool) -> Command:
+    """The same, asked of where a redirect leads to. Elsewhere than at home, at the list's own
+    server, nothing tells who we are.
+    """
+    told = private_files(access if at_home else without_identity(access))
+    return replace(command, stdin=_input(url), private=told if command.private else ())
+
+
+def keeps_secrets(access: Access, url: Url) -> bool:
+    """Whether redirects are not wget's to follow: it sends headers, say, along to any server."""
+    return identifies(access) or "@" in urlsplit(url.reveal()).netloc
+
+
+def _settings(access: Access, url: Url) -> Iterator[str]:
+    """None of the user's own, or those that were asked for, which nobody sees."""
+    yield "--no-config" if access == PLAIN else f"--config={CONFIGURATION}"
+    if not access.netrc:
+        yield "--no-netrc"
+    yield from OPTIONS
+    if keeps_secrets(access, url):
+        yield "--max-redirect=0"
+
+
+def _private(access: Access) -> tuple[bytes, ...]:
+    return () if access == PLAIN else private_files(access)
 
 
 def _input(url: Url) -> bytes:
@@ -227,6 +257,7 @@ def _proxy_warnings(environ: Mapping[str, str]) -> Iterator[str]:
 _PHRASES = {int(status): status.phrase for status in HTTPStatus}
 _STATUS = re.compile(r"  HTTP/\d(?:\.\d)? +(\d{3})(?!\d)")
 _LENGTH = re.compile(r"[0-9]{1,18}")
+_AGE = re.compile(r"[0-9]{1,9}")
 _CONTENT_RANGE = re.compile(
     r"bytes +(?:([0-9]{1,18})-[0-9]{1,18}|\*)/([0-9]{1,18}|\*)", re.IGNORECASE
 )
@@ -261,7 +292,7 @@ def read_head(log: bytes) -> Head | None:
     lines = log.decode("latin-1").split("\n")
     for index in range(len(lines) - 1, -1, -1):
         if match := _STATUS.match(lines[index]):
-            return _parse_head(int(match[1]), lines[index + 1 :])
+            return _parse_head(int(match[1]), lines[index + 1 : -1])  # the last has no end
     return None
 
 
@@ -295,6 +326,8 @@ def _parse_head(status: int, lines: list[str]) -> Head:
             last_modified=fields.get("last-modified"),
         ),
         retry_after=fields.get("retry-after"),
+        date=fields.get("date"),
+        age=int(age) if _AGE.fullmatch(age := fields.get("age", "")) else 0,
         astray=_astray(fields.get("location", "")) if 300 <= status < 400 else "",
     )
 
@@ -303,6 +336,35 @@ def _astray(location: str) -> str:
     scheme, colon, _ = location.lower().partition(":")
     named = colon and re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme)
     return scheme if named and scheme not in {"http", "https"} else ""
+
+
+_UNFOLLOWED = b"\n0 redirections exceeded"  # it would have gone on, had it been allowed to
+_LOCATION = re.compile(rb"^  location:([^\n]*)", re.IGNORECASE | re.MULTILINE)
+_ESCAPE = re.compile(rb"\\([0-7]{3}|.)")
+_ESCAPED = {
+    b"a": b"\a",
+    b"b": b"\b",
+    b"f": b"\f",
+    b"n": b"\n",
+    b"r": b"\r",
+    b"t": b"\t",
+    b"v": b"\v",
+}
+
+
+def read_redirect(log: bytes) -> bytes | None:
+    """Where a wget was sent that may not follow redirects, as the server wrote it."""
+    if _UNFOLLOWED not in log:
+        return None
+    head = log[max(log.rfind(b"\n  HTTP/"), 0) :]
+    location = _LOCATION.search(head)
+    return _ESCAPE.sub(_unescape, location[1]).strip() if location else None
+
+
+def _unescape(match: re.Match[bytes]) -> bytes:
+    """What the log shows as an escape: control characters, and all that is not ASCII."""
+    code = match[1]
+    return bytes([int(code, 8) & 255]) if len(code) == 3 else _ESCAPED.get(code, code)
 
 
 def read_reply(log: bytes, exit_code: int) -> Reply:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
@@ -86,6 +88,47 @@ def test_a_child_that_cannot_be_ended_is_given_up_and_reaped_later(
     os.kill(child.pid, signal.SIGKILL)
     wait_until(lambda: children.stuck() == 0)
     assert not psutil.pid_exists(child.pid)
+
+
+PRIVATE_FILES = """
+import os, sys
+from wgetpool import process
+from wgetpool.model import Command
+
+first, path = int(sys.argv[1]), sys.argv[2]
+taken = [os.open("/dev/null", os.O_RDONLY) for _ in range(3, first)]
+lock, out = os.open(path, os.O_RDWR | os.O_CREAT), os.memfd_create("out")
+assert (lock, out) == (first, first + 1)
+argv = ("/bin/sh", "-c", "cat /proc/self/fd/5 /proc/self/fd/6; ls /proc/$$/fd")
+before = os.listdir("/proc/self/fd")
+child = process.Child(
+    Command(
+        argv=argv,
+        private=(b"one ", b"two "),
+        env=(b"PATH=/bin:/usr/bin",),
+        keep_open=lock,
+        stdout=out,
+    )
+)
+assert child._ended_within(10)
+assert child.close() == (0, b"")
+assert os.listdir("/proc/self/fd") == before
+print(os.pread(out, 999, 0).decode())
+"""
+
+
+@pytest.mark.parametrize("first", [3, 4, 5, 6, 7])
+def test_private_files_are_open_in_the_child_alone(tmp_path: Path, first: int) -> None:
+    """As descriptors 5 and 6, beside a lock that is kept open and an output of its own, whichever
+    numbers these have with us.
+    """
+    words = [sys.executable, "-c", PRIVATE_FILES, str(first), str(tmp_path / "lock")]
+
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+
+    assert done.stderr == ""
+    kept = "4" if first == 3 else "3"
+    assert done.stdout.split() == ["one", "two", "0", "1", "2", kept, "5", "6"]
 
 
 def test_a_child_knows_the_file_that_it_works_for(children: process.Children) -> None:

@@ -5,13 +5,23 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.faultserver import FaultServer, Script, file, not_http, redirect, status
+from support.faultserver import (
+    FaultServer,
+    Reply,
+    Request,
+    Script,
+    file,
+    not_http,
+    redirect,
+    status,
+)
 from support.runner import Result, Sandbox, random_bytes, wait_until
 
 pytest_plugins = ["support.fixtures"]
@@ -204,3 +214,189 @@ def test_the_state_is_for_the_user_alone(box: Sandbox, server: FaultServer) -> N
     box.get(box.links(route.url))
 
     assert box.path(".wgetpool").stat().st_mode & 0o077 == 0
+
+
+# ---------------------------------------------------------------- all kinds of secrets at once
+
+KINDS = ("QUERY", "LOGIN", "HEADER", "COOKIE", "NETRC", "PROXY")
+MARKS = {kind: f"{kind}{MARK}" for kind in KINDS}
+CHALLENGE = 'WWW-Authenticate: Basic realm="x"'
+
+
+def places(box: Sandbox, *results: Result) -> list[str]:
+    """Where a mark is found: output of the runs, any file or name in DIR and where it was run."""
+    found = [text for each in results for text in (each.stdout, each.stderr) if MARK in text]
+    paths = [path for folder in (box.dir, box.cwd) for path in folder.rglob("*")]
+    files = [path for path in paths if path.is_file() and MARK.encode() in path.read_bytes()]
+    return [*found, *(str(path) for path in paths if MARK in str(path)), *map(str, files)]
+
+
+def give_all(box: Sandbox) -> tuple[object, ...]:
+    """The options by which secrets are given, all in files of the user's own."""
+    box.umask = 0
+    netrc, headers, cookies = box.home / ".netrc", box.root / "headers", box.root / "cookies.txt"
+    netrc.write_text(f"machine 127.0.0.1 login user password {MARKS['NETRC']}\n")
+    headers.write_text(f"X-Token: {MARKS['HEADER']}\n")
+    fields = ["#HttpOnly_127.0.0.1", "FALSE", "/", "FALSE", "0", "session", MARKS["COOKIE"]]
+    cookies.write_text("\t".join(fields) + "\n")
+    box.env["https_proxy"] = f"http://user:{MARKS['PROXY']}@127.0.0.1:1"
+    return ("--netrc", "--header", f"@{headers}", "--cookies", cookies)
+
+
+def wants_login(request: Request) -> Reply:
+    return WHOLE if "authorization" in request.headers else status(401, CHALLENGE)
+
+
+def faults(server: FaultServer, other: FaultServer) -> dict[str, str]:
+    """Names and URLs with whatever can go wrong, and with all that is asked for."""
+    signed = f"?oh={MARKS['QUERY']}&oe=7FFFFFFF"
+    away = other.serve("/away", WHOLE.cut_at(90_000), WHOLE, query=signed)
+    real = server.serve("/real", wants_login, query=signed)
+    scripts: dict[str, list[Script]] = {
+        "whole": [wants_login],
+        "cut": [WHOLE.cut_at(100_000), WHOLE],
+        "busy": [status(503, f"X-Echo: {MARKS['HEADER']}"), WHOLE],
+        "refused": [status(403)],
+        "unauthorized": [status(401, CHALLENGE)],
+        "away": [redirect(away.url)],
+        "near": [redirect(real.url)],
+        "lost": [redirect(f"http://user:{MARKS['LOGIN']}@127.0.0.1:1/{signed}")],
+        "loop": [redirect(signed)],
+    }
+    rows = {name: server.serve(f"/{name}", *each, query=signed) for name, each in scripts.items()}
+    urls = {name: route.url for name, route in rows.items()}
+    login = f"://user:{MARKS['LOGIN']}@"
+    urls["login"] = server.serve("/login", wants_login).url.replace("://", login)
+    urls["proxied"] = f"https://127.0.0.1:1/x{signed}"
+    return urls
+
+
+@pytest.fixture
+def other() -> Iterator[FaultServer]:
+    with FaultServer() as running:
+        yield running
+
+
+class WatchOfAll(Watch):
+    """The environment has a proxy's password: wget reads it there, and from nowhere else."""
+
+    def look(self) -> None:
+        super().look()
+        own = MARKS["PROXY"]
+        self.leaks = {leak for leak in self.leaks if MARK in leak.replace(own, "")}
+
+
+@pytest.mark.parametrize("output", [["--json"], ["--verbose"]], ids=["json", "verbose"])
+def test_no_secret_of_a_whole_run_shows_anywhere(
+    box: Sandbox, server: FaultServer, other: FaultServer, output: list[str]
+) -> None:
+    """Query, login, header, cookie, netrc, proxy: each does its work, and none is seen."""
+    words, watch = give_all(box), WatchOfAll()
+    urls = faults(server, other)
+    options = ["-o", box.dir, "--tries", 2, "--backoff", 0.05, "--timeout", 5, *output]
+
+    with watch.running():
+        result = box.run("get", box.table(urls), *options, *words, "-j", 4, expect=1)
+        told = [box.run("status", box.dir, *more, expect=1) for more in ([], ["--json"], urls)]
+        dry = box.run("get", box.table(urls), "-o", box.dir, *words, "--dry-run", expect=None)
+
+    assert set(box.files()) == {"whole", "cut", "busy", "away", "near", "login"}
+    seen = str([request.headers for request in server.requests])
+    assert all(MARKS[kind] in seen for kind in ("HEADER", "COOKIE"))
+    assert any(MARKS["QUERY"] in request.query for request in server.requests)
+    assert MARK not in str([request.headers for request in other.requests])
+    assert watch.looks > 5
+    assert watch.leaks == set()
+    assert places(box, result, *told, dry) == []
+    assert modes(box) == {}
+
+
+def modes(box: Sandbox) -> dict[str, str]:
+    """What others may read under .wgetpool, for itself: name and mode."""
+    root = box.path(".wgetpool")
+    found = {str(path): path.stat().st_mode & 0o777 for path in (root, *root.rglob("*"))}
+    return {name: oct(mode) for name, mode in found.items() if mode & 0o077}
+
+
+def test_a_crash_leaves_no_secret_behind(
+    box: Sandbox, server: FaultServer, other: FaultServer
+) -> None:
+    """SIGKILL in the midst of a redirected file: nothing on the disk, nor of the wget that is
+    left.
+    """
+    words, watch = give_all(box), WatchOfAll()
+    away = other.serve("/away", WHOLE.cut_at(100_000, "stall"), query=f"?oh={MARKS['QUERY']}")
+    route = server.serve("/a.tar", redirect(away.url), query=f"?oh={MARKS['QUERY']}")
+
+    with box.start_get(box.links(route.url), *words) as run:
+        wait_until(lambda: box.part_size("a.tar") == 100_000)
+        run.signal(signal.SIGKILL)
+        run.process.wait(10)
+    assert len(box.wgets()) == 1
+    watch.look()
+    stopped = box.run("stop", box.dir)
+    state = box.run("status", box.dir, expect=1)
+
+    assert watch.leaks == set()
+    assert places(box, stopped, state) == []
+    assert modes(box) == {}
+
+
+BUG = """
+import sys
+from wgetpool import wget
+
+def command(*args, **kwargs):
+    del kwargs["environment"]  # the user's own, with the proxies
+    raise RuntimeError(f"{args} {kwargs}")
+
+wget.command = command
+from wgetpool.cli import run
+sys.argv[0] = "wgetpool"
+sys.exit(run())
+"""
+
+
+def test_a_bug_leaves_a_traceback_without_secrets(box: Sandbox, server: FaultServer) -> None:
+    """Whatever an exception shows of what was in hand: it is masked, and for the user alone."""
+    words = give_all(box)
+    login = f"://user:{MARKS['LOGIN']}@"
+    url = server.serve("/a.tar", WHOLE, query=f"?oh={MARKS['QUERY']}").url.replace("://", login)
+    given = tuple(str(word) for word in ("get", box.links(url), "-o", box.dir, *words))
+
+    with box.launch((sys.executable, "-c", BUG, *given), given) as run:
+        result = run.finish(expect=3)
+
+    path = box.path(".wgetpool/traceback.txt")
+    assert "RuntimeError" in path.read_text()
+    assert "Access(" in path.read_text()
+    assert str(path) in result.stderr
+    assert places(box, result) == []
+    assert modes(box) == {}
+
+
+def test_an_option_in_the_environment_is_not_handed_on(box: Sandbox, server: FaultServer) -> None:
+    """WGETPOOL_HEADER: the wgets get what it says in private, and not the variable."""
+    box.env["WGETPOOL_USER_AGENT"] = MARK
+    route = server.serve("/a.tar", WHOLE.cut_at(100_000, "stall"))
+
+    with box.start_get(route.url) as run:
+        wait_until(lambda: box.part_size("a.tar") == 100_000)
+        (wget,) = box.wgets()
+        handed_on = Path(f"/proc/{wget.pid}/environ").read_bytes()
+        run.signal(signal.SIGTERM)
+        run.finish(expect=143)
+
+    assert route.requests[0].headers["user-agent"] == MARK
+    assert MARK.encode() not in handed_on
+
+
+def test_a_header_on_the_command_line_is_not_repeated(box: Sandbox, server: FaultServer) -> None:
+    """It is on wgetpool's own command line, where the user put it, and nowhere else."""
+    route = server.serve("/a.tar", status(404), WHOLE)
+    words = (box.links(route.url), "-o", box.dir)
+
+    for given in (["--header", f"X-A: {MARK}"], [f"--header=X-A: {MARK}"]):
+        assert leaks(box, box.run("get", *words, *given, "--tries", 1, expect=None)) == []
+
+    assert [request.headers["x-a"] for request in route.requests] == [MARK, MARK]

@@ -19,15 +19,16 @@ LEVELS = {
     "options": 10,  # what the words of the command line mean
     "mistakes": 9,  # what is wrong with a command line
     "foreground": 11,  # a run in the foreground, and its signals
-    "status": 10,  # the ledger of a run, told to people and programs
+    "status": 11,  # the ledger of a run, told to people and programs
     "plan": 10,  # what a run would do
     "folder": 8,  # how far DIR is, as data
     "overview": 9,  # how far DIR is, at a glance
     "story": 9,  # a file's whole story
-    "script": 10,  # what those two functions do
+    "script": 11,  # what those two functions do
     "pool": 9,  # the scheduler and the loop that drives it
     "report": 9,  # events -> plain lines, quiet, JSON
-    "sources": 8,  # links files and URLs -> a lazy stream of entries
+    "sources": 9,  # links files and URLs -> a lazy stream of entries
+    "rows": 8,  # a line of a links file -> a row, checked
     "display": 7,  # the live display: what is written to the terminal
     "board": 4,  # and what it shows
     "names": 2,  # how long names are shortened
@@ -35,7 +36,7 @@ LEVELS = {
     "crew": 7,  # the threads of a run
     "errands": 3,  # work that others do, and the inbox
     "access": 3,  # what a site's wget needs beside the URL
-    "relist": 9,  # links files that are replaced during a run
+    "relist": 10,  # links files that are replaced during a run
     "jobs": 5,  # a file being scheduled, and the queues it waits in
     "hosts": 3,  # how much is asked of each host
     "shares": 2,  # how the line is shared
@@ -59,7 +60,7 @@ LEVELS = {
     "part": 4,  # what the bytes of one part are worth
     "proof": 4,  # what shows that a file is whole
     "archive": 3,  # whether a tar, gzip or zip is whole
-    "checksums": 9,  # the files that sha256sum writes
+    "checksums": 10,  # the files that sha256sum writes
     "locks": 1,  # what a file system's locks can do
     "verify": 10,  # all finished files against the ledger
     "stop": 10,  # the end of what works on the folder
@@ -68,6 +69,8 @@ LEVELS = {
     "process": 2,  # operating system processes and the clock
     "store": 2,  # the folder: paths, modes, free space, the lock of a run
     "failures": 3,  # what a failure means
+    "redirects": 4,  # redirects, where something is for one server only
+    "wgetrc": 1,  # wget's own settings
     "signed": 1,  # signed URLs
     "policy": 2,  # decisions, from data alone
     "events": 1,  # what happens in a run, as data
@@ -76,7 +79,7 @@ LEVELS = {
 }
 
 OWNERS: dict[str, set[str]] = {
-    "csv": {"sources"},
+    "csv": {"rows"},
     "subprocess": set(),  # children are started by libc's posix_spawn: no fork, no other
     "os.posix_spawn": set(),  # thread is held up
     "ctypes": {"process"},

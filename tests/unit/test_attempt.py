@@ -7,11 +7,14 @@ import hashlib
 import os
 import random
 from collections.abc import Callable
+from datetime import timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.doubles import (
+    NOON,
     FakeClock,
     FlagDouble,
     Row,
@@ -74,13 +77,14 @@ class Stage:
         *scripts: Script | OSError | Callable[[Command], Script],
         approach: Approach = Approach.CONTINUE,
         limits: Limits | None = None,
+        url: Url | None = None,
         **entry: Any,
     ) -> Outcome:
         self.launcher = ScriptedLauncher(self.clock, scripts)
         order = AttemptOrder(
             directory=self.store.directory,
             wget="/usr/bin/wget",
-            entry=Entry(NAME, Url(URL), **entry),
+            entry=Entry(NAME, url or Url(URL), **entry),
             attempt=1,
             approach=approach,
             limits=limits or Limits(),
@@ -349,6 +353,59 @@ def test_an_edge_with_its_own_etag_does_not_spoil_the_part(stage: Stage) -> None
     stage.leave(DATA[:HALF], RemoteFile(size=SIZE, etag='"v1"', last_modified=MONDAY[15:]))
 
     assert stage.fetch(rest(DATA, BACK, MONDAY, etag='"edge7"')).whole is not None
+
+
+ELSEWHERE = "https://mirror.example.net/pub/a.tar"
+OLD_KNOWN = RemoteFile(size=SIZE, etag='"v1"', last_modified=MONDAY[15:])
+
+
+def test_a_part_goes_on_from_a_mirror(stage: Stage) -> None:
+    """Another path, ETag and date: the size and the compared bytes agree, and that is enough."""
+    stage.leave(DATA[:HALF], OLD_KNOWN)
+
+    outcome = stage.fetch(rest(DATA, BACK, TUESDAY, etag='"m"'), url=Url(ELSEWHERE))
+
+    assert outcome.whole is not None
+    assert stage.bytes == DATA
+
+
+def test_another_object_at_another_path_is_never_mixed_in(stage: Stage) -> None:
+    """The same validators, by chance or not, prove nothing there: the bytes do."""
+    stage.leave(DATA[:HALF], OLD_KNOWN)
+
+    outcome = stage.fetch(rest(OTHER, BACK, MONDAY, etag='"v1"'), url=Url(ELSEWHERE))
+
+    assert outcome.finding is Finding.DIFFERS
+    assert stage.bytes == DATA[:HALF]
+    assert stage.record == OLD_KNOWN
+
+
+def test_zeros_do_not_prove_that_a_mirror_has_the_same_file(stage: Stage) -> None:
+    """At the same path they are enough, where the validators agree; elsewhere they are not."""
+    data = DATA[:BACK] + bytes(SIZE - BACK)
+    stage.leave(data[:HALF], OLD_KNOWN)
+
+    elsewhere = stage.fetch(rest(data, BACK, MONDAY, etag='"v1"'), url=Url(ELSEWHERE))
+    here = stage.fetch(rest(data, BACK, MONDAY, etag='"v1"'))
+
+    assert elsewhere.finding is Finding.DIFFERS
+    assert here.whole is not None
+
+
+@pytest.mark.parametrize("seconds", [0.0, 900.0])
+def test_the_servers_clock_is_read_when_its_answer_is_new(stage: Stage, seconds: float) -> None:
+    """However long the file takes: the date is of the answer's beginning."""
+    date = f"Date: {format_datetime(NOON + timedelta(hours=2), usegmt=True)}"
+    rows = [Row(0, DATA[:HALF], head_200(SIZE, date)), Row(seconds, DATA[HALF:])]
+
+    outcome = stage.fetch(Script(rows), limits=Limits(stall_timeout=0))
+
+    assert outcome.server_ahead == pytest.approx(7200, abs=TICK)
+
+
+def test_a_server_that_tells_no_time_leaves_the_clock_alone(stage: Stage) -> None:
+    """No date, no claim."""
+    assert stage.fetch(whole()).server_ahead is None
 
 
 def test_too_few_bytes_to_compare_are_not_kept(stage: Stage) -> None:

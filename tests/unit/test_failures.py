@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from wgetpool.failures import (
     launch_failure,
     read_http_date,
     read_retry_after,
+    server_time,
 )
 from wgetpool.model import (
     Approach,
@@ -62,8 +64,13 @@ def reply(
     detail: str = "",
     retry_after: str | None = None,
     astray: str = "",
+    **more: Any,
 ) -> Reply:
-    told = None if status is None else Head(status=status, retry_after=retry_after, astray=astray)
+    told = (
+        None
+        if status is None
+        else Head(status=status, retry_after=retry_after, astray=astray, **more)
+    )
     return Reply(exit_code=exit_code, head=told, trouble=trouble, detail=detail)
 
 
@@ -138,6 +145,67 @@ def test_an_expired_link_is_told_from_a_refusal(status: int, url: str, kind: Fai
     failure = classify(reply(status), about(url=Url(url)))
 
     assert failure.kind is kind
+
+
+@pytest.mark.parametrize(
+    ("minutes", "age", "url", "kind"),
+    [
+        (+10, 0, FUTURE, EXPIRED),
+        (-10, 0, PAST, PERMANENT),
+        (-10, 600, PAST, EXPIRED),  # a cache's answer
+        (-10, 0, PLAIN, PERMANENT),
+    ],
+)
+def test_the_servers_clock_tells_whether_a_link_has_expired(
+    minutes: int, age: int, url: str, kind: FailureClass
+) -> None:
+    """The answer's own date outranks this machine's clock, which may be wrong."""
+    date = format_datetime(NOW + timedelta(minutes=minutes), usegmt=True)
+
+    assert classify(reply(403, date=date, age=age), about(url=Url(url))).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("date", "age", "told"),
+    [
+        ("Sun, 01 Mar 2026 12:00:00 GMT", 0, NOW),
+        ("Sun, 01 Mar 2026 12:00:00 GMT", 90, NOW + timedelta(seconds=90)),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0, None),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 999_999_999, None),
+        ("soon", 0, None),
+        ("", 0, None),
+        (None, 5, None),
+    ],
+)
+def test_an_answer_tells_the_servers_time(
+    date: str | None, age: int, told: datetime | None
+) -> None:
+    """Its date, and how long a cache has had it; what no clock can show is not believed."""
+    assert server_time(Head(status=200, date=date, age=age)) == told
+
+
+@pytest.mark.parametrize(
+    ("status", "cause"),
+    [
+        (400, Cause.CUT_LINK),
+        (401, Cause.CUT_LINK),
+        (403, Cause.CUT_LINK),
+        (404, Cause.NOT_FOUND),
+        (503, Cause.SERVER),
+    ],
+)
+def test_a_link_that_its_list_shows_to_be_cut_is_named_so_when_it_is_refused(
+    status: int, cause: Cause
+) -> None:
+    """Cut, not forbidden and not expired; other failures are what they are."""
+    circumstances = about(url=Url(PLAIN))
+    entry = replace(circumstances.order.entry, cut=True)
+    circumstances = replace(circumstances, order=replace(circumstances.order, entry=entry))
+
+    failure = classify(reply(status), circumstances)
+
+    assert failure.cause is cause
+    assert failure.kind is (TRANSIENT if status == 503 else PERMANENT)
 
 
 def test_a_link_expires_at_its_very_second() -> None:

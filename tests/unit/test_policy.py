@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -80,6 +82,7 @@ def judged(
     same: bool | None = True,
     uniform: bool = False,
     listed_size: int | None = None,
+    moved: bool = False,
 ) -> Finding:
     return judge(
         answer,
@@ -89,7 +92,32 @@ def judged(
         listed_size=listed_size,
         same=same,
         uniform=uniform,
+        moved=moved,
     )
+
+
+@pytest.mark.parametrize(
+    ("size", "same", "uniform", "finding"),
+    [
+        (SIZE, True, False, Finding.FITS),
+        (SIZE, None, False, Finding.NOTHING),
+        (SIZE, False, False, Finding.DIFFERS),
+        (SIZE, True, True, Finding.DIFFERS),  # and then one step back
+        (SIZE + 1, True, False, Finding.CHANGED),
+        (BEFORE - 1, None, False, Finding.LONGER),
+    ],
+)
+def test_at_another_path_size_and_bytes_tell_and_nothing_else(
+    size: int, same: bool | None, uniform: bool, finding: Finding
+) -> None:
+    """A mirror has validators of its own, equal or not; bytes of one value prove nothing."""
+    known = RemoteFile(size=SIZE, etag='"a"', last_modified=MONDAY)
+    validators = product(['"a"', '"b"', None], [MONDAY, TUESDAY, None])
+    answers = [ranged(size=size, etag=etag, last_modified=date) for etag, date in validators]
+
+    found = {judged(each, known, same=same, uniform=uniform, moved=True) for each in answers}
+
+    assert found == {finding}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wgetpool.model import Url
-from wgetpool.signed import expires_at, looks_cut
+from wgetpool.signed import cut_among, expires_at, looks_cut
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 QUICK = settings(max_examples=50, deadline=None)
@@ -17,19 +18,35 @@ QUICK = settings(max_examples=50, deadline=None)
 # ---------------------------------------------------------------- when they expire
 
 
+def policy(condition: str) -> str:
+    """A CloudFront policy as a URL carries it."""
+    text = f'{{"Statement":[{{"Resource":"https://d.cloudfront.net/*","Condition":{condition}}}]}}'
+    return b64encode(text.encode()).decode().translate(str.maketrans("+=/", "-_~"))
+
+
+UNTIL_NOON = policy(f'{{"DateLessThan": {{"AWS:EpochTime": {int(NOW.timestamp())}}}}}')
+
+
 @pytest.mark.parametrize(
     ("query", "expiry"),
     [
         ("oh=00_AfA&oe=65A1B2C3&_nc_sid=0", datetime.fromtimestamp(0x65A1B2C3, UTC)),
         ("_nc_gid&oh=00_AfA&oe=65a1b2c3", datetime.fromtimestamp(0x65A1B2C3, UTC)),
-        ("oe=65A1B2C3", None),
+        ("oe=65A1B2C3", datetime.fromtimestamp(0x65A1B2C3, UTC)),
+        ("_nc_gid&oe=65A1B2C3", None),  # cut: its signature is gone
+        ("oh=00_AfA&oe=00000001", None),
+        ("oh=00_AfA&oe=65A1B2C3D", None),
         (
             "X-Amz-Date=20260301T120000Z&X-Amz-Expires=3600&X-Amz-Signature=ab",
             NOW + timedelta(hours=1),
         ),
         ("x-amz-date=20260301T120000Z&x-amz-expires=60", NOW + timedelta(minutes=1)),
         ("X-Goog-Date=20260301T120000Z&X-Goog-Expires=60", NOW + timedelta(minutes=1)),
+        ("X-Goog-Expires=60&X-Amz-Date=20260301T120000Z", None),
+        ("X-OSS-Date=20260301T120000Z&x-oss-expires=60", NOW + timedelta(minutes=1)),
         ("X-Amz-Expires=60", None),
+        ("X-Amz-Date=20260301T120000Z&X-Amz-Expires=-60", None),
+        ("X-Amz-Date=20261301T120000Z&X-Amz-Expires=60", None),
         ("X-Amz-Date=yesterday&X-Amz-Expires=60", None),
         ("X-Amz-Date=20260301T120000Z&X-Amz-Expires=" + "9" * 30, None),
         (
@@ -37,10 +54,19 @@ QUICK = settings(max_examples=50, deadline=None)
             datetime.fromtimestamp(1772366400, UTC),
         ),
         ("Expires=1772366400&Key-Pair-Id=K", datetime.fromtimestamp(1772366400, UTC)),
+        ("Expires=1172366400&Signature=s", None),  # long before there was such a thing
+        ("Expires=1772366400#&Expires=1", datetime.fromtimestamp(1772366400, UTC)),
+        (f"Policy={UNTIL_NOON}&Signature=s&Key-Pair-Id=K", NOW),
+        (f"Policy={policy('{}')}&Signature=s&Key-Pair-Id=K", None),
+        ("Policy=eyJTdGF0&Signature=s&Key-Pair-Id=K", None),
+        ("Policy=%C3%A9&Signature=s&Key-Pair-Id=K", None),
         ("Expires=3600", None),
         ("expires=never", None),
         ("sv=1&se=2026-03-01T12%3A00%3A00Z&sig=s", NOW),
+        ("sv=1&se=2026-03-01T12:00:00.0000000Z&sig=s", NOW),
+        ("se=2026-03-01T13%3A00%2B01%3A00&sig=s", NOW),
         ("se=2026-03-01&sig=s", datetime(2026, 3, 1, tzinfo=UTC)),
+        ("se=0001-01-01T00:00:00%2B14:00&sig=s", None),
         ("se=2026-03-01T12:00:00Z", None),
         ("oh=1&oe=" + "F" * 40, None),
         ("oh=1&oe=zz", None),
@@ -63,20 +89,46 @@ KEYS = st.sampled_from(
         "X-Amz-Expires",
         "X-Goog-Date",
         "X-Goog-Expires",
+        "Policy",
     ]
 )
-VALUES = st.text(max_size=30) | st.integers(-(10**30), 10**30).map(str)
+VALUES = (
+    st.text(max_size=30)
+    | st.integers(-(10**30), 10**30).map(str)
+    | st.datetimes().map(lambda at: f"{at:%Y%m%dT%H%M%SZ}")
+    | st.datetimes(timezones=st.timezones()).map(lambda at: at.isoformat())
+    | st.binary(max_size=30).map(lambda data: b64encode(data).decode())
+)
 
 
 @QUICK
 @given(fields=st.lists(st.tuples(KEYS, VALUES), max_size=5), junk=st.text(max_size=30))
 def test_no_url_is_too_odd_to_look_for_its_expiry(fields: list[tuple[str, str]], junk: str) -> None:
-    """Junk never raises, and what is found can be compared with now."""
+    """Junk never raises, and what is found can be compared with now: it is no time of long ago."""
     query = "&".join(f"{key}={value}" for key, value in fields)
 
     expiry = expires_at(Url(f"https://example.org/a?{query}{junk}"))
 
-    assert expiry is None or expiry.tzinfo is not None
+    assert expiry is None or expiry > datetime(2009, 12, 31, tzinfo=UTC)
+
+
+@QUICK
+@given(at=st.datetimes(datetime(2010, 1, 2), datetime(2105, 1, 1)))  # noqa: DTZ001  it is made one of UTC
+def test_every_vendor_tells_the_same_second(at: datetime) -> None:
+    """However it is written, it is the same instant."""
+    expiry = at.replace(microsecond=0, tzinfo=UTC)
+    seconds, begin = int(expiry.timestamp()), expiry - timedelta(seconds=90)
+    queries = [
+        f"oh=1&oe={seconds:08X}",
+        f"X-Amz-Date={begin:%Y%m%dT%H%M%SZ}&X-Amz-Expires=90",
+        f"X-Goog-Date={begin:%Y%m%dT%H%M%SZ}&X-Goog-Expires=90",
+        f"Expires={seconds}&Signature=s",
+        f"se={expiry:%Y-%m-%dT%H:%M:%SZ}&sig=s",
+    ]
+
+    told = {expires_at(Url(f"https://example.org/a?{query}")) for query in queries}
+
+    assert told == {expiry}
 
 
 # ---------------------------------------------------------------- whether they are cut
@@ -148,3 +200,48 @@ def test_one_that_is_cut_further_on_is_told_as_well(vendor: str) -> None:
 def test_a_link_that_is_not_known_to_be_signed_is_never_called_cut(url: str) -> None:
     """A false claim sends people the wrong way."""
     assert not looks_cut(Url(url))
+
+
+# ---------------------------------------------------------------- cut ones among others
+
+
+def listed(*queries: str, host: str = "cdn.example.org") -> list[Url]:
+    return [Url(f"https://{host}/{place}.tar{query}") for place, query in enumerate(queries)]
+
+
+@pytest.mark.parametrize("whole", WHOLE.values(), ids=WHOLE)
+def test_a_link_without_the_signature_that_the_others_have_is_cut(whole: str) -> None:
+    """Wherever it was cut, also when all of its query is gone."""
+    query = "?" + whole.partition("?")[2]
+
+    cut = cut_among(listed(query, query, "", query, query.partition("&")[0]))
+
+    assert list(cut) == [2, 4]
+
+
+def test_what_a_cut_link_lacks_is_told_as_its_vendor_writes_it() -> None:
+    """Meta's has two parts, and lacks one of them when it was cut between."""
+    meta, s3 = f"?{META}", f"?{S3}"
+
+    assert cut_among(listed(meta, meta, "?_nc_gid&oh=00_AfA")) == {2: "oh and oe"}
+    assert cut_among(listed(s3, s3, "")) == {2: "X-Amz-Signature"}
+
+
+def test_a_few_signed_links_make_no_others_cut() -> None:
+    """Most must have it: a list may hold what needs no signature."""
+    assert cut_among(listed(f"?{META}", "", f"?{META}", "")) == {}
+    assert cut_among(listed("", "?download=1", "")) == {}
+    assert cut_among([]) == {}
+
+
+def test_links_to_elsewhere_are_not_measured_by_these() -> None:
+    """Another site may be open to all; the many hosts of one CDN are one site."""
+    signed = listed(*[f"?{META}"] * 4, host="scontent-1.cdn.example.org")
+    elsewhere, here = listed("", host="example.com"), listed("", host="user@video.example.org")
+
+    assert cut_among([*signed, *elsewhere, *here]) == {5: "oh and oe"}
+
+
+def test_links_with_another_signature_are_not_cut() -> None:
+    """Two vendors in one list, each whole in its own way."""
+    assert cut_among(listed(f"?{META}", f"?{META}", f"?{S3}")) == {}

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wgetpool.errors import SourceError
-from wgetpool.model import Checksum, Entry
+from wgetpool.model import Checksum, Entry, Url
 from wgetpool.selection import Selection, name_fault
-from wgetpool.sources import choose
+from wgetpool.sources import choose, relist
 
 SECRET = "sig=SECRET"
 MD5 = "d41d8cd98f00b204e9800998ecf8427e"
@@ -416,3 +416,59 @@ def test_no_bytes_make_it_fail_otherwise(data):
         return
 
     assert all(name_fault(entry.name) is None for entry in entries)
+
+
+SIGNED = "oh=SECRET&oe=65A1B2C3"
+
+
+def test_cut_links_among_whole_ones_are_marked_and_named_once():
+    """Their number, the first names, and what they lack; never a link."""
+    warnings: list[str] = []
+    good = [f"https://h/{place}.tar?{SIGNED}" for place in range(9)]
+    bad = [f"https://h/cut{place}.tar?_nc_gid=SECRET" for place in range(4)]
+
+    entries = chosen("\n".join([*good, *bad]), warnings=warnings)
+
+    assert [entry.name for entry in entries if entry.cut] == [f"cut{n}.tar" for n in range(4)]
+    (told,) = warnings
+    assert told.startswith("4 of the chosen links lack oh and oe, which the others have")
+    assert "cut0.tar, cut1.tar, cut2.tar and 1 more" in told
+    assert "SECRET" not in told
+
+
+def test_links_that_need_no_signature_are_not_called_cut():
+    """Where no other has one, none is missing."""
+    warnings: list[str] = []
+
+    entries = chosen("https://h/a.tar\nhttps://h/b.tar?x\n", warnings=warnings)
+
+    assert warnings == []
+    assert not any(entry.cut for entry in entries)
+
+
+# ---------------------------------------------------------------- a list that is read again
+
+
+def test_a_list_that_is_read_again_tells_the_links_of_the_wanted_names(tmp_path):
+    """By name, whatever the form; the others are passed over."""
+    path = tmp_path / "links.tsv"
+    path.write_text("name\turl\tsize\na\thttps://h/1?x\t5\nb\thttps://h/2?x\t6\n")
+
+    assert relist(path, {"b", "c"}) == {"b": Url("https://h/2?x")}
+
+
+def test_a_list_that_is_read_again_is_read_to_its_end(tmp_path):
+    """A bad line behind all that is wanted makes all of it bad."""
+    path = tmp_path / "links.txt"
+    path.write_text(f"https://h/a\nftp://h/b?{SECRET}\n")
+
+    with pytest.raises(SourceError, match=r"links.txt:2: this is no http") as raised:
+        relist(path, {"a"})
+
+    assert "SECRET" not in str(raised.value)
+
+
+def test_a_list_that_is_gone_when_it_is_read_again_is_told_in_a_sentence(tmp_path):
+    """No traceback: it may come back."""
+    with pytest.raises(SourceError, match=r"cannot read .*: No such file"):
+        relist(tmp_path / "none", {"a"})

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wgetpool.errors import MachineError
-from wgetpool.model import Command, Head, RemoteFile, Trouble, Url
+from wgetpool.model import Access, Command, Head, RemoteFile, Trouble, Url
 from wgetpool.process import marked_environment
 from wgetpool.wget import (
     ENVIRONMENT,
@@ -20,7 +20,9 @@ from wgetpool.wget import (
     find_wget,
     proxy_of,
     read_head,
+    read_redirect,
     read_reply,
+    span_command,
     warnings_about,
 )
 
@@ -106,6 +108,137 @@ def test_wget_speaks_english_and_keeps_the_mark_of_its_run(
 def test_the_claim_of_the_part_stays_open_in_the_child() -> None:
     """What is locked for wget is open in wget: an orphan holds its part."""
     assert build("https://example.org/a").keep_open == 7
+
+
+# ---------------------------------------------------------------- what is told in private
+
+ACCESS = Access(
+    headers=("X-Token: SECRET", "X-Umlaut: ä\udcff"),
+    user_agent="Lab/1 SECRET",
+    cookies=b"SECRET",
+    netrc=True,
+    options=(("inet4_only", "on"), ("certificate", "/SECRET.pem")),
+)
+
+
+def told(access: Access, url: str = "https://example.org/a") -> Command:
+    return command(
+        "/usr/bin/wget",
+        Url(url),
+        Path("/data/a.part"),
+        timeout=60,
+        access=access,
+        environment=(),
+        mark="a",
+        lock=7,
+    )
+
+
+def test_what_a_site_needs_is_told_in_private() -> None:
+    """A configuration and a cookies file in memory: nothing of them on the command line."""
+    built = told(ACCESS)
+
+    assert not any("SECRET" in word for word in built.argv)
+    assert "SECRET" not in repr(built)
+    assert "--config=/proc/self/fd/5" in built.argv
+    assert not {"--no-config", "--no-netrc"} & set(built.argv)
+    configuration, cookies = built.private
+    assert configuration.split(b"\n") == [
+        b"netrc = on",
+        b"header = X-Token: SECRET",
+        "header = X-Umlaut: ä".encode() + b"\xff",
+        b"user_agent = Lab/1 SECRET",
+        b"load_cookies = /proc/self/fd/6",
+        b"inet4_only = on",
+        b"certificate = /SECRET.pem",
+        b"",
+    ]
+    assert cookies == b"SECRET"
+
+
+def test_without_netrc_wget_reads_none() -> None:
+    """As without any access: ~/.netrc is read only where it is asked for."""
+    built = told(Access(headers=("X: 1",)))
+
+    assert "--no-netrc" in built.argv
+    assert built.private == (b"netrc = off\nheader = X: 1\n",)
+
+
+@pytest.mark.parametrize(
+    ("access", "url", "follows"),
+    [
+        (Access(), "https://h/a?sig=SECRET", True),
+        (Access(user_agent="x", options=(("inet4_only", "on"),)), "https://h/a@b", True),
+        (Access(), "https://user:pw@h/a", False),
+        (Access(), "https://user@h/a", False),
+        (Access(headers=("A: b",)), "https://h/a", False),
+        (Access(cookies=b"x"), "https://h/a", False),
+        (Access(netrc=True), "https://h/a", False),
+        (Access(options=(("private_key", "/k"),)), "https://h/a", False),
+        (Access(options=(("certificate", "/c"),)), "https://h/a", False),
+    ],
+)
+def test_wget_follows_redirects_where_it_has_no_secret(
+    access: Access, url: str, follows: bool
+) -> None:
+    """It would send along what is for one server only."""
+    assert ("--max-redirect=0" not in told(access, url).argv) == follows
+
+
+def test_a_span_is_asked_for_with_the_same_access() -> None:
+    """Header of our own or not: those of the configuration are sent, too."""
+    built = span_command(
+        "/usr/bin/wget",
+        Url("https://example.org/a"),
+        range(5, 10),
+        9,
+        timeout=60,
+        access=ACCESS,
+        environment=(),
+        mark="a",
+        lock=7,
+    )
+
+    assert built.private == told(ACCESS).private
+    assert {"--config=/proc/self/fd/5", "--max-redirect=0", "--start-pos=5"} <= set(built.argv)
+    assert "--header=Range: bytes=5-9" in built.argv
+
+
+@pytest.mark.parametrize(
+    ("shown", "location"),
+    [
+        (rb"/b?x=%2f&y", b"/b?x=%2f&y"),
+        (rb"/\351 \\303 b\tc", b"/\xe9 \\303 b\tc"),
+        (rb" https://h/a ", b"https://h/a"),
+    ],
+)
+def test_a_redirect_that_was_not_followed_is_read(shown: bytes, location: bytes) -> None:
+    """As the server wrote it: the log shows control characters and the like as escapes."""
+    lines = b"  HTTP/1.1 302 Found\n  Location: %b\n  X: y\n0 redirections exceeded.\n"
+
+    assert read_redirect(lines % shown) == location
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"  HTTP/1.1 302 Found\n  Location: /b\n",
+        b"  HTTP/1.1 302 Found\n  X: 0 redirections exceeded\n  Location: /b\n",
+        b"  HTTP/1.1 302 Found\n  X-Location: /b\n0 redirections exceeded.\n",
+        b"  HTTP/1.1 401 No\n  Location: /b\n  HTTP/1.1 302 Found\n0 redirections exceeded.\n",
+    ],
+)
+def test_what_is_no_redirect_is_not_followed(text: bytes) -> None:
+    """Only where wget says that it would have gone on, and by the last head alone."""
+    assert read_redirect(text) is None
+
+
+@given(st.binary())
+def test_any_log_can_be_asked_for_a_redirect(text: bytes) -> None:
+    """Nothing that a server sends is an error of the program."""
+    read_redirect(text)
+    read_redirect(text + b"\n0 redirections exceeded.\n")
 
 
 # ---------------------------------------------------------------- which program it is
@@ -453,6 +586,24 @@ def test_a_content_range_tells_start_and_size(value: str, start: int, size: int 
 
     assert told is not None
     assert (told.start, told.remote.size) == (start, size)
+
+
+@pytest.mark.parametrize(
+    ("lines", "date", "age"),
+    [
+        ("  Date: Sun, 01 Mar 2026 12:00:00 GMT\n  Age: 90\n", "Sun, 01 Mar 2026 12:00:00 GMT", 90),
+        ("  date: Sun, 01 Mar 2026 12:00:00 GMT\n", "Sun, 01 Mar 2026 12:00:00 GMT", 0),
+        ("  Age: -1\n", None, 0),
+        (f"  Age: {'9' * 30}\n", None, 0),
+        ("  Age: 90\n  Date: Sun, 01 Mar 2026 12", None, 90),  # the rest is still to come
+    ],
+)
+def test_a_head_tells_the_servers_time(lines: str, date: str | None, age: int) -> None:
+    """The date as it was sent, and for how long a cache has had it; half a line tells nothing."""
+    told = read_head(f"  HTTP/1.1 403 Forbidden\n{lines}".encode())
+
+    assert told is not None
+    assert (told.date, told.age) == (date, age)
 
 
 @pytest.mark.parametrize(
