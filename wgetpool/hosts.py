@@ -147,18 +147,24 @@ class Hosts:
             spared.served, spared.changed_at = 0, now
         if spared.refusals > 1 and (is_news or not spared.is_doubtful):
             self._pause(spared, retry_after, now)
-        elif spared.is_doubtful and retry_after is not None:  # it was on its way already
+        elif now < spared.paused_until and retry_after is not None:  # it was on its way already
             spared.paused_until = max(spared.paused_until, now + retry_after)
         spared.more_at = max(now, spared.paused_until) + spared.quiet
 
     def _pause(self, spared: _Spared, retry_after: float | None, now: float) -> None:
-        """The host is left alone, for as long as it has told or else for longer each time."""
+        """The host is left alone, for as long as it has told or else for longer each time.
+
+        One that has refused all probes, as many as a file has tries, is not waited for any more: a
+        run must come to its end. Its files go on by their own waits and tries, one at a time.
+        """
+        spared.changed_at, spared.is_doubtful, spared.is_probed = now, True, False
         spared.pauses += 1
+        if spared.pauses > self._retry.tries:
+            return
         jitter = (1.0 + self._jitter.random()) / 2  # half the full wait at least: a storm dies down
         wait = policy.backoff_wait(self._retry, barren=spared.pauses, jitter=jitter)
         spared.own_until = now + wait
         spared.paused_until = now + (retry_after or wait)
-        spared.changed_at, spared.is_doubtful, spared.is_probed = now, True, False
 
     # ------------------------------------------------------------ and more again
 

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from wgetpool.model import Approach, EndedFor, Entry, FileId, FileState, WholePart
+from wgetpool.model import Approach, EndedFor, Entry, FileId, FileState, Url, WholePart
 
 
 @dataclass(slots=True)
 class Job:
     """A file being scheduled. `length` is what its part has, `best` the most that it ever had;
-    `host` is the one that its attempt was sent to, `expires` when its link does; `recalled` says
-    why its attempt is wanted back.
+    `host` is the one that its attempt was sent to, and by `link`, `expires` when its link does;
+    `recalled` says why its attempt is wanted back.
     """
 
     entry: Entry
@@ -38,6 +38,7 @@ class Job:
     reason: str = ""
     whole: WholePart | None = None
     host: str = ""
+    link: Url | None = None
     expires: datetime | None = None
     recalled: EndedFor | None = None
 
@@ -77,6 +78,16 @@ class Later:
         if self._dues and self._dues[0].at <= now:
             return heapq.heappop(self._dues).job
         return None
+
+    def due_by(self, at: float, *, most: int) -> int:
+        """How many are due by then, counted up to `most`."""
+        number, places = 0, [0]
+        while places and number < most:  # down the heap, as far as it is due
+            place = places.pop()
+            if place < len(self._dues) and self._dues[place].at <= at:
+                number += 1
+                places += (2 * place + 1, 2 * place + 2)
+        return number
 
 
 class Ready:

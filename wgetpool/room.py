@@ -15,6 +15,7 @@ ROOMY = 1 << 30  # bytes for each file of unknown size, with which nobody needs 
 LEAST = 1 << 16  # bytes below which a file of unknown size is not worth an attempt
 LENT = 1 << 24  # bytes that it gets at least, where there are so many
 LARGER = 4  # times as large as the largest so far: so much it gets, where room is short
+MADE = 1 << 20  # bytes that are free more than before: somebody has made room
 IN_VAIN = 3  # files of unknown size that turned out to be too large, until the others wait as well
 
 
@@ -66,6 +67,7 @@ class Room:
         self._is_asked = False
         self._sizes = self._told = self._largest = 0  # of the files whose sizes are known
         self._in_vain = 0
+        self._is_refused = False
 
     # ------------------------------------------------------------ measurements
 
@@ -81,6 +83,8 @@ class Room:
         """
         if not self._is_asked:
             self.ask()
+        if self.free is not None and free >= self.free + MADE:
+            self._is_refused = False
         self.free, self._used_before, self._is_asked = free, 0, False
         for name, length in lengths.items():
             if name in self._used:  # it has ended meanwhile: some of it is in `free` already
@@ -130,6 +134,8 @@ class Room:
         return self._fits(self.available, self._unknown, length, size)
 
     def _fits(self, available: int | None, unknown: int, length: int, size: int | None) -> bool:
+        if self._is_refused and self._claims:
+            return False
         if available is None:
             return True
         if size is not None:
@@ -165,6 +171,7 @@ class Room:
         """The attempt is over, and its part has this length. A part that is shorter than before may
         have been put aside, whole and wrong: then all that could come has come, for all we know.
         """
+        self._is_refused = False
         if (claim := self._claims.pop(name, None)) is None:
             return
         grown = length - claim.base
@@ -173,6 +180,12 @@ class Room:
         self._used[name] = (before + used, claim.base + used)
         if claim.is_lent and length > (claim.ceiling or 0) - LEAST:
             self._in_vain += 1  # it came to its ceiling before its head was seen
+
+    def refused(self) -> None:
+        """The disk takes no more, whatever was measured: nothing is admitted beside what is under
+        way, until something of that has ended, or somebody has made room.
+        """
+        self._is_refused = True
 
     def over(self) -> list[str]:
         """The names of attempts that are to end, so that what is under way fits: the latest

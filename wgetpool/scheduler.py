@@ -64,7 +64,10 @@ FEW = 100  # files that wait for room, and are looked at whenever something else
 KNOWN_WAITING = 200  # waiting files that a Progress names at most
 
 ASKING = 5.0  # seconds for which an attempt may be about to tell its file's size
-WAIT_FOR_SPACE = 60.0  # seconds until a full disk is tried again, while others are under way
+SOON = 10.0  # seconds: a share of the line is kept free for retries that are due by then
+
+# Another link may be better.
+_BY_LINK = {FailureClass.EXPIRED, FailureClass.PERMANENT}
 
 # The server has not been asked, or has not been able to answer.
 _NOT_ASKED = {Ending.ELSEWHERE, Ending.NOT_STARTED, Ending.SHORT, Ending.STOPPED}
@@ -258,10 +261,9 @@ class Scheduler:
         now = self._clock.now()
         while job := self._backoff.pop_due(now):
             self._ready.push(job, again=True)
-        self._look_for_room(FEW)
         self._blocked = False
         while self.shares.is_free(expected=self._expected()):
-            if (job := self._ready.pop(self.hosts.admits)) is None:
+            if (job := self._next_ready()) is None:
                 self._blocked = len(self._ready) > 0
                 return None
             if expired := self.links.expired(job.entry.url):
@@ -271,6 +273,16 @@ class Scheduler:
             else:
                 return self._order(job, now)
         return None
+
+    def _next_ready(self) -> Job | None:
+        """The first whose host may be asked; where there is none, one that waits for room, and has
+        it since something else has ended.
+        """
+        job = self._ready.pop(self.hosts.admits)
+        if job is None and self._no_room:
+            self._look_for_room(FEW)
+            job = self._ready.pop(self.hosts.admits)
+        return job
 
     def due_elsewhere(self) -> list[Entry]:
         """The files of other runs that are to be looked at again now; each comes back by `add`
@@ -289,7 +301,7 @@ class Scheduler:
         job.attempts += 1
         job.attempt_at = now
         job.started_at = job.started_at or now
-        job.host = job.entry.url.host
+        job.host, job.link = job.entry.url.host, job.entry.url
         name = job.entry.name
         self._running[name] = job
         self.hosts.started(job.host)
@@ -326,7 +338,9 @@ class Scheduler:
         for host, waiting in self._ready.lines():
             wanted[host] += waiting
         could = sum(min(number, self.hosts.limit(host)) for host, number in wanted.items())
-        return max(min(could + len(self._backoff), self.slots.limit), 1)
+        limit = self.slots.limit
+        soon = self._backoff.due_by(self._clock.now() + SOON, most=limit)
+        return max(min(could + soon, limit), 1)
 
     def _announce(self, job: Job) -> None:
         """Tells of an attempt, once. Beside other runs not before it is certain that the file is
@@ -358,9 +372,9 @@ class Scheduler:
         self._recall(EndedFor.SHARE, self.shares.unfair(expected=self._expected()))
         self._look_for_room(LOOKAHEAD)
         self._tell_want_of_room()
-        all_wait = self.surveyed or len(self._no_room) >= LOOKAHEAD
-        waits = self._no_room and not self._no_link and all_wait
-        if waits and self.is_quiet and self.room.is_certain:
+        rest_waits = self.surveyed and not self._no_link
+        no_more = len(self._no_room) >= LOOKAHEAD or (self._no_room and rest_waits)
+        if no_more and self.is_quiet and self.room.is_certain:
             self._give_up_for_want_of_room()
 
     def _recall(self, why: EndedFor, names: list[str]) -> None:
@@ -635,6 +649,9 @@ class Scheduler:
         return round(self._clock.now() - job.started_at, 3) if job.attempts else 0.0
 
     def _after_failure(self, job: Job, outcome: Outcome, failure: Failure) -> None:
+        if failure.cause is Cause.NO_SPACE and (self._running or self._checking):
+            self._put_off(job, outcome, failure)
+            return
         self._count(job, outcome)
         job.rejections += failure.kind is FailureClass.BROKEN
         job.approach = (
@@ -660,7 +677,7 @@ class Scheduler:
                 retry_in=None if wait is None else round(wait, 3),
             )
         )
-        if failure.kind is FailureClass.EXPIRED:
+        if failure.kind is FailureClass.EXPIRED and wait is None:
             self._hold_for_link(job, failure.reason)
             self._tell_of_expiry()
         elif wait is None:
@@ -669,6 +686,18 @@ class Scheduler:
             job.reason = failure.reason
             self._move(job, FileState.BACKOFF)
             self._backoff.push(job, self._clock.now() + wait)
+
+    def _put_off(self, job: Job, outcome: Outcome, failure: Failure) -> None:
+        """The disk is full, whatever was measured: by a quota, for want of inodes, or since
+        somebody else was faster. Another file may be the last that there is room for.
+        """
+        self.room.refused()
+        self._tell_stopped(job, outcome, EndedFor.NO_ROOM)
+        if not self._told_room:
+            self._told_room = True
+            told = f"{failure.reason}: {job.entry.name} waits until there is room"
+            self._emit(Warned(message=told))
+        self._hold_for_room(job)
 
     def _tell_of_expiry(self) -> None:
         """Once, as soon as the first link of those that are left has expired."""
@@ -704,11 +733,10 @@ class Scheduler:
     def _wait(self, job: Job, outcome: Outcome, failure: Failure) -> float | None:
         """Seconds to the next attempt; None when there is none."""
         retry = self.settings.retry
-        if failure.cause is Cause.NO_SPACE and (self._running or self._checking):
-            return WAIT_FOR_SPACE  # another file may be the last that the disk has room for
         if failure.kind is FailureClass.BROKEN and (job.rejections > 1 or outcome.final):
             return None
-        if outcome.rejected:
+        renewed = failure.kind in _BY_LINK and job.link != job.entry.url  # while it was refused
+        if outcome.rejected or renewed:
             return 0.0
         again = failure.kind in {FailureClass.TRANSIENT, FailureClass.BROKEN}
         if not again or job.barren >= retry.tries:

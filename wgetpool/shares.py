@@ -7,7 +7,6 @@ Passive: no thread, no I/O, no clock of its own. Main thread.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from wgetpool.model import Clock
@@ -47,9 +46,12 @@ class Shares:
 
     def is_free(self, *, expected: int) -> bool:
         """Whether there is a share for one attempt more, where `expected` attempts are to share the
-        line: at least half of a fair one.
+        line: at least half of a fair one, and what others owe is waited for.
         """
-        return not self._limit or self._unallocated() >= self._least(expected)
+        if not self._limit:
+            return True
+        least, unheld = self._least(expected), self._unheld()
+        return unheld - self._owed() >= max(min(self._claim(expected), unheld), least)
 
     def give(self, name: str, *, expected: int) -> int | None:
         """The share of an attempt that starts now, where `expected` attempts, it and those that run
@@ -57,10 +59,7 @@ class Shares:
         """
         if not self._limit:
             return None
-        free, staying = self._unallocated(), self._staying()
-        left = self._limit - sum(share.rate for share in staying) - sum(self._owed())
-        takers = max(self._crowd(expected) - len(staying) - len(self._debts), 1)
-        rate = max(min(max(left // takers, self._least(expected)), free), 1)
+        rate = max(min(self._claim(expected), self._unheld() - self._owed()), 1)
         self._held[name] = _Share(rate, self._clock.now())
         return rate
 
@@ -89,21 +88,18 @@ class Shares:
         """
         if not self._limit or any(share.is_recalled for share in self._held.values()):
             return []
-        crowd = self._crowd(expected)
-        now = self._clock.now()
-        settled = [
+        now, unheld = self._clock.now(), self._unheld()
+        settled = sorted(
             (share.rate, name)
             for name, share in self._held.items()
             if now - share.given_at >= SETTLED
-        ]
-        settled.sort()
-        held = sum(share.rate for share in self._held.values())
-        if len(self._held) >= crowd:
-            names = self._too_small(settled, self._unallocated())
-        elif self._limit - held < self._least(expected):
-            names = [name for rate, name in settled[-1:] if rate >= 2 * (self._limit // crowd)]
-        else:
-            names = []
+        )
+        names = []
+        if len(self._held) >= self._crowd(expected):
+            names = self._too_small(settled, unheld - self._owed())
+        elif unheld < self._least(expected):
+            fair = self._limit // self._crowd(expected)
+            names = [name for rate, name in settled[-1:] if rate >= 2 * fair]
         for name in names:
             self._held[name].is_recalled = True
         return names
@@ -130,16 +126,18 @@ class Shares:
     def _least(self, expected: int) -> int:
         return max(math.ceil(self._limit / self._crowd(expected) / 2), 1)
 
-    def _staying(self) -> list[_Share]:
-        return [share for share in self._held.values() if not share.is_recalled]
+    def _claim(self, expected: int) -> int:
+        """What one attempt more is to get: its part of what those leave that are to stay."""
+        staying = [share.rate for share in self._held.values() if not share.is_recalled]
+        takers = max(self._crowd(expected) - len(staying), 1)
+        return max((self._limit - sum(staying)) // takers, self._least(expected))
 
-    def _owed(self) -> Iterable[int]:
-        return (debt.rate for debt in self._debts)
+    def _unheld(self) -> int:
+        return self._limit - sum(share.rate for share in self._held.values())
 
-    def _unallocated(self) -> int:
+    def _owed(self) -> int:
         self._forget_debts()
-        held = (share.rate for share in self._held.values())
-        return self._limit - sum(held) - sum(self._owed())
+        return sum(debt.rate for debt in self._debts)
 
     def _forget_debts(self) -> None:
         now = self._clock.now()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -332,9 +333,10 @@ def test_a_setting_that_wget_knows_is_not_complained_of(box: Sandbox, server: Fa
     assert box.files() == {"a.tar": DATA}
 
 
-def test_a_certificate_of_ones_own_is_trusted_by_its_file(box: Sandbox) -> None:
-    """`ca_certificate=FILE`, relative to where the command is run; without it the server is not
-    trusted.
+@pytest.fixture
+def certificate(box: Sandbox) -> Path:
+    """A certificate that has signed itself, with its key; `ca.pem` where runs are started is the
+    certificate alone.
     """
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl")
@@ -344,10 +346,63 @@ def test_a_certificate_of_ones_own_is_trusted_by_its_file(box: Sandbox) -> None:
     subprocess.run(command, cwd=box.cwd, capture_output=True, timeout=60, check=True)
     both = box.root / "both.pem"
     both.write_text((box.cwd / "ca.pem").read_text() + (box.cwd / "key").read_text())
-    with FaultServer(both) as server:
+    return both
+
+
+def test_a_certificate_of_ones_own_is_trusted_by_its_file(box: Sandbox, certificate: Path) -> None:
+    """`ca_certificate=FILE`, relative to where the command is run; without it the server is not
+    trusted.
+    """
+    with FaultServer(certificate) as server:
         route = server.serve("/a.tar", WHOLE)
 
         box.get(route.url, expect=1)
         box.get(route.url, "--wget-option", "ca_certificate=ca.pem")
 
     assert box.files() == {"a.tar": DATA}
+
+
+def test_a_client_certificate_is_shown_to_the_lists_own_server_only(
+    box: Sandbox, certificate: Path
+) -> None:
+    """One that wants it gets it; another one that a redirect leads to does not."""
+    words = [f"--wget-option={key}={certificate}" for key in ("certificate", "private_key")]
+    words += ["--wget-option=ca_certificate=ca.pem"]
+    with FaultServer(certificate) as home, FaultServer(certificate) as away:
+        for server in (home, away):
+            server.demand_certificate(certificate)
+        good = home.serve("/good.tar", WHOLE)
+        bad = home.serve("/bad.tar", redirect(away.serve("/real", WHOLE).url))
+
+        result = box.get(good.url, bad.url, *words, "--tries", 1, expect=1)
+
+    assert box.files() == {"good.tar": DATA}
+    assert result.only("file_failed")["name"] == "bad.tar"
+    assert len(bad.requests) == 1
+    assert away.requests == []
+
+
+def test_a_login_can_be_sent_unasked(box: Sandbox, server: FaultServer) -> None:
+    """`auth_no_challenge=on`, for servers that say 403 instead of 401: at the first request."""
+    route = server.serve("/a.tar", WHOLE)
+
+    box.get(with_login(route.url), "--wget-option", "auth-no-challenge=on")
+
+    assert [request.headers["authorization"] for request in route.requests] == [basic("user:pass")]
+
+
+def test_headers_come_from_a_pipe_and_from_the_environment(
+    box: Sandbox, server: FaultServer
+) -> None:
+    """`--header @<(pass show site)`, and WGETPOOL_HEADER=@FILE."""
+    route = server.serve("/a.tar", WHOLE)
+    args = f"{sys.executable} -m wgetpool get {route.url} -o {box.dir} --header @<(echo {TOKEN})"
+    with box.launch(("bash", "-c", args)) as run:
+        run.finish()
+    box.env["WGETPOOL_HEADER"] = f"@{box.links(TOKEN, name='headers')}"
+    other = server.serve("/b.tar", WHOLE)
+
+    box.get(other.url)
+
+    sent = [request.headers["x-token"] for request in (*route.requests, *other.requests)]
+    assert sent == ["abc", "abc"]

@@ -292,7 +292,7 @@ def test_names_are_utf_8_in_any_locale(box: Sandbox, server: FaultServer) -> Non
 
 
 TARGETS = [
-    "/1?ccb=10-5&oh=00_AfX&oe=68B0C0DE&_nc_sid=0fdd51&_nc_gid",
+    "/1?ccb=10-5&oh=00_AfX&oe=7FB0C0DE&_nc_sid=0fdd51&_nc_gid",
     "/2?x=%2F%2f%20%25%C3%BC&y=a+b",
     "/3?list[]=1&b=['(x)']*,;:@~!$=",
     "/4/deep%2Fpath/a;v=1?x",

@@ -99,6 +99,7 @@ def test_links_that_expire_in_mid_run_are_told_of_once(box: Sandbox, cdn: Cdn) -
 
     first = box.run(*command, expect=1)
     said = first.stdout + first.stderr
+    assert "SECRET" not in said
 
     assert box.files() == {"a.tar": blobs["a.tar"], "b.tar.part": blobs["b.tar"][:CUT]}
     assert said.count("5 links expired at ") == 1, first.story
@@ -226,6 +227,33 @@ def test_expired_files_go_on_with_a_list_that_is_replaced(box: Sandbox, cdn: Cdn
     assert len(result.of("run_started")) == 1
     assert result.of("file_failed") == []
     assert [len(cdn.asked_for(name)) for name in names] == [2, 1, 1, 1]
+
+
+@pytest.mark.parametrize("refusal", [403, 404])
+def test_one_that_is_refused_by_its_old_link_goes_on_with_the_new_one(
+    box: Sandbox, cdn: Cdn, refusal: int
+) -> None:
+    """The list was replaced while the request was under way: over, or gone from there."""
+    gate = threading.Event()
+    good = cdn.serve("a.tar")
+    old, over = cdn.link("old.tar"), threading.Event()
+
+    def refuse(request: Request) -> Reply:
+        over.set()
+        date = f"Date: {formatdate(time.time() + 2 * HOUR, usegmt=True)}"
+        return status(refusal, date).but(gate=gate)
+
+    cdn.server.serve("/v/old.tar", refuse)
+    cdn.ahead = 2 * HOUR
+
+    with box.start_get(box.table({"a.tar": old}), *QUICK_LOOKS) as run:
+        wait_until(over.is_set)
+        replace_list(box, {"a.tar": cdn.link("a.tar")})
+        hears(run, "was replaced: fresh links for 1 file")
+        gate.set()
+        run.finish()
+
+    assert box.files() == {"a.tar": good}
 
 
 def run_with_list(

@@ -233,6 +233,12 @@ class FaultServer:
         self._listener.close()
         assert not any(thread.is_alive() for thread in self._threads)
 
+    def demand_certificate(self, authority: Path) -> None:
+        """Lets in those only who show a certificate of this authority; for a server with TLS."""
+        assert self._tls is not None
+        self._tls.load_verify_locations(authority)
+        self._tls.verify_mode = ssl.CERT_REQUIRED
+
     def serve(self, path: str, *script: Script, query: str = "") -> Route:
         """Answers requests for `path` by `script` from now on, in a new route without requests."""
         route = Route(self.base + path + query, list(script))

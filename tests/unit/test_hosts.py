@@ -19,12 +19,14 @@ HOUR = 3600.0
 class Scene:
     """Hosts, and when the attempts at them were begun. A tick passes between two things."""
 
-    def __init__(self, workers: int = 8, per_host: int = 0, backoff: float = 5.0) -> None:
+    def __init__(
+        self, workers: int = 8, per_host: int = 0, backoff: float = 5.0, tries: int = 5
+    ) -> None:
         self.clock = FakeClock()
         self.hosts = Hosts(
             workers=workers,
             per_host=per_host,
-            retry=RetryPolicy(backoff=backoff, backoff_max=60.0),
+            retry=RetryPolicy(tries=tries, backoff=backoff, backoff_max=60.0),
             clock=self.clock,
             jitter=FullJitter(),
         )
@@ -216,7 +218,7 @@ def test_a_volley_waits_for_the_longest_time_told() -> None:
 
 def test_a_host_that_tells_no_time_is_left_alone_longer_each_time() -> None:
     """The waits are those of the retries, doubled up to the longest."""
-    scene = Scene()
+    scene = Scene(tries=20)
     scene.refuse_all(1)
     scene.refuse_all(1)
     waits = []
@@ -226,6 +228,28 @@ def test_a_host_that_tells_no_time_is_left_alone_longer_each_time() -> None:
         scene.refuse_all(1)
 
     assert waits == pytest.approx([5, 10, 20, 40, 60, 60])
+
+
+@pytest.mark.parametrize("after", [None, 100.0])
+def test_a_host_that_refuses_for_good_is_not_waited_for(after: float | None) -> None:
+    """After as many pauses as a file has tries its files have their own tries, one at a time: a run
+    comes to its end. As soon as one is served all is as before.
+    """
+    scene = Scene(tries=3)
+    scene.refuse_all(2, after)
+    for _ in range(3):
+        assert not scene.hosts.admits(HOST)
+        scene.clock.advance(scene.hosts.due_in() or 0.0)
+        scene.refuse_all(1, after)
+
+    for _ in range(50):
+        since = scene.start()[0]
+        assert not scene.hosts.admits(HOST), "one at a time"
+        scene.refuse(since, after=after)
+    scene.serve(scene.start()[0])
+    assert scene.hosts.limit(HOST) == 2
+    scene.refuse_all(2, after)
+    assert not scene.hosts.admits(HOST), "it is waited for again"
 
 
 def test_a_wait_of_nothing_is_no_wait() -> None:

@@ -134,3 +134,13 @@ def test_an_empty_queue_waits_for_nothing() -> None:
     """There is no next instant."""
     assert Later().next_at is None
     assert Later().pop_due(1e9) is None
+
+
+@given(st.lists(st.floats(0, 100), max_size=50), st.floats(0, 100), st.integers(1, 60))
+def test_those_due_by_an_instant_are_counted(dues: list[float], at: float, most: int) -> None:
+    """Without a look at those that are due later; no further than somebody wants to know."""
+    later = Later()
+    for number, due in enumerate(dues):
+        later.push(job(str(number)), due)
+
+    assert later.due_by(at, most=most) == min(sum(due <= at for due in dues), most)

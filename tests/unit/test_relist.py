@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -260,8 +261,9 @@ def test_a_list_that_may_not_be_read_is_taken_as_soon_as_it_may(
     assert stage.links(1) == NEW
 
 
+@pytest.mark.parametrize("change", [Stage.write, Stage.replace])
 def test_a_list_that_changes_while_it_is_read_is_read_again(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, change: Callable[[Stage, str], None]
 ) -> None:
     """What came of it is of no use then, good or bad."""
     stage.replace(text_of(NEW).replace("https", "ftp", 1))
@@ -270,7 +272,7 @@ def test_a_list_that_changes_while_it_is_read_is_read_again(
     def changing(path: Path, mode: str) -> object:
         stream = path_open(path, mode)
         monkeypatch.undo()
-        stage.write(text_of(NEW))
+        change(stage, text_of(NEW))
         return stream
 
     stage.look(LOOKS - 1)

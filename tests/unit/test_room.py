@@ -334,6 +334,43 @@ def test_what_is_held_goes_on_together_only_where_it_fits_together() -> None:
     assert room.available == 50 * MIB
 
 
+# ---------------------------------------------------------------- a disk that takes no more
+
+
+def test_nothing_follows_what_the_disk_refused_before_something_has_ended() -> None:
+    """A quota, or no inode: what was measured tells nothing of it."""
+    room = room_with(100 * MIB)
+    room.reserve("a", length=0, size=MIB)
+
+    room.refused()
+    assert not room.admits(length=0, size=1)
+    look(room, 100 * MIB + 4096, a=0)
+    assert not room.admits(length=0, size=1)
+    room.release("a", length=0)
+
+    assert room.admits(length=0, size=1)
+
+
+def test_what_the_disk_refused_goes_on_when_somebody_has_made_room() -> None:
+    """Nothing has to end for that."""
+    room = room_with(100 * MIB)
+    room.reserve("a", length=0, size=MIB)
+    room.refused()
+
+    look(room, 101 * MIB, a=0)
+
+    assert room.admits(length=0, size=1)
+
+
+def test_what_the_disk_refused_is_tried_once_more_alone() -> None:
+    """Then it is certain."""
+    room = room_with(100 * MIB)
+
+    room.refused()
+
+    assert room.admits(length=0, size=1)
+
+
 # ---------------------------------------------------------------- whatever happens
 
 

@@ -318,6 +318,24 @@ def test_one_that_has_only_begun_is_left() -> None:
     assert line.shares.unfair(expected=1) == ["d"]
 
 
+def test_what_those_that_are_ended_owe_is_waited_for() -> None:
+    """wget is ahead of its rate by up to a fifth of a second whenever it is ended: the next share
+    is no smaller for that, only a little later.
+    """
+    line = Line()
+    line.give("a", "b", "c", "d", expected=4)
+    line.settle()
+    line.end("a", "b")
+    assert sorted(line.shares.unfair(expected=2)) == ["c", "d"]
+
+    line.end("c", ahead=0.2)
+    assert line.give("c", expected=2) == [500 * 1024]
+    line.end("d", ahead=0.2)
+    assert not line.shares.is_free(expected=2)
+    line.clock.advance(0.21)
+    assert line.give("d", expected=2) == [500 * 1024]
+
+
 # ---------------------------------------------------------------- whatever happens
 
 

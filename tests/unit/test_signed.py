@@ -20,10 +20,11 @@ QUICK = settings(max_examples=50, deadline=None)
 
 def policy(condition: str) -> str:
     """A CloudFront policy as a URL carries it."""
-    text = f'{{"Statement":[{{"Resource":"https://d.cloudfront.net/*","Condition":{condition}}}]}}'
+    text = f'{{"Statement":[{{"Resource":"https://d.cloudfront.net/???>>>*","Condition":{condition}}}]}}'
     return b64encode(text.encode()).decode().translate(str.maketrans("+=/", "-_~"))
 
 
+# Its letters are those that base64 in a URL replaces, too.
 UNTIL_NOON = policy(f'{{"DateLessThan": {{"AWS:EpochTime": {int(NOW.timestamp())}}}}}')
 
 

@@ -436,6 +436,18 @@ def test_cut_links_among_whole_ones_are_marked_and_named_once():
     assert "SECRET" not in told
 
 
+def test_cut_links_of_two_vendors_are_named_apart():
+    """Each by what its others have."""
+    warnings: list[str] = []
+    meta = [f"https://h.org/{n}.tar?{SIGNED}" for n in range(3)]
+    s3 = [f"https://i.org/{n}-s3.tar?X-Amz-Signature=SECRET" for n in range(3)]
+
+    chosen("\n".join([*meta, "https://h.org/x.tar", *s3, "https://i.org/y.tar"]), warnings=warnings)
+
+    assert ["oh and oe" in text and "(x.tar)" in text for text in warnings] == [True, False]
+    assert ["X-Amz-Signature" in text and "(y.tar)" in text for text in warnings] == [False, True]
+
+
 def test_links_that_need_no_signature_are_not_called_cut():
     """Where no other has one, none is missing."""
     warnings: list[str] = []

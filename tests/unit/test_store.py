@@ -48,6 +48,27 @@ def is_alive(store: Store, run: str) -> bool:
     return known is not None and known.alive
 
 
+def test_what_is_free_is_told_of_a_folder_that_is_to_be_made(tmp_path: Path) -> None:
+    """By the nearest one that is there."""
+    told = os.statvfs(tmp_path)
+
+    free = Store(tmp_path / "not" / "there").free()
+
+    assert free is not None
+    assert abs(free - told.f_bavail * told.f_frsize) < 1 << 30  # others write meanwhile
+
+
+def test_what_is_free_may_not_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then nobody is held up for it."""
+
+    def refuse(_: Path) -> os.statvfs_result:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "statvfs", refuse)
+
+    assert Store(tmp_path).free() is None
+
+
 def test_everything_of_a_file_has_its_place() -> None:
     """The file and its part side by side; the rest under .wgetpool."""
     store = Store(Path("/data"))
