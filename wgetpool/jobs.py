@@ -7,7 +7,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from wgetpool.model import Approach, EndedFor, Entry, FileId, FileState, Url, WholePart
 
@@ -15,8 +14,7 @@ from wgetpool.model import Approach, EndedFor, Entry, FileId, FileState, Url, Wh
 @dataclass(slots=True)
 class Job:
     """A file being scheduled. `length` is what its part has, `best` the most that it ever had;
-    `host` is the one that its attempt was sent to, and by `link`, `expires` when its link does;
-    `recalled` says why its attempt is wanted back.
+    its last attempt was sent to `host`, by `link`; `recalled` says why it is wanted back.
     """
 
     entry: Entry
@@ -39,7 +37,6 @@ class Job:
     whole: WholePart | None = None
     host: str = ""
     link: Url | None = None
-    expires: datetime | None = None
     recalled: EndedFor | None = None
 
 

@@ -29,7 +29,6 @@ from wgetpool.words import (
     printable,
 )
 
-
 _STOPPED = {
     EndedFor.NO_ROOM: "; it waits for room on the disk",
     EndedFor.SHARE: "; it goes on with another share of the line",

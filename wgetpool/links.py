@@ -38,6 +38,7 @@ class Links:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.began = clock.wall()
         self._ahead: float | None = None  # seconds
         self._fresh: dict[str, Url] = {}
 

@@ -10,8 +10,8 @@ import heapq
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from itertools import chain, islice
+from dataclasses import replace
+from itertools import chain
 
 from wgetpool import failures, policy
 from wgetpool.advice import next_step
@@ -29,6 +29,7 @@ from wgetpool.events import (
     Waiting,
     Warned,
 )
+from wgetpool.held import Held, WithoutLink, WithoutRoom
 from wgetpool.hosts import Hosts
 from wgetpool.jobs import Due, Job, Later, Ready
 from wgetpool.links import Links
@@ -52,9 +53,9 @@ from wgetpool.model import (
 )
 from wgetpool.room import Room
 from wgetpool.shares import Shares
-from wgetpool.signed import expires_at
 from wgetpool.slots import Slots
-from wgetpool.words import count, format_size, format_time
+from wgetpool.tally import Tally
+from wgetpool.words import count, format_time
 
 RELOOK = 2.0  # seconds until a file that another run holds is looked at again, growing each time
 RELOOK_MAX = 30.0
@@ -94,22 +95,6 @@ ALLOWED = {
 }
 
 
-@dataclass(slots=True)
-class Tally:
-    """What the run has come to so far. `sized` files are of `size` bytes together; the others'
-    sizes are not known.
-    """
-
-    done: int = 0
-    skipped: int = 0
-    failed: int = 0
-    gone: int = 0  # of those skipped
-    received: int = 0
-    finished_bytes: int = 0
-    sized: int = 0
-    size: int = 0
-
-
 class Scheduler:
     """Files that are ready, waiting, running, held, elsewhere. `halted` says why nothing more is
     started.
@@ -142,18 +127,16 @@ class Scheduler:
         self.alone = True  # no other run is known to work on DIR
         self.surveyed = False  # whether all files have been added
         self._clock, self._jitter, self._emit = clock, jitter, emit
-        self._links_files = links_files
         self._ready, self._backoff, self._elsewhere = Ready(), Later(), Later()
         self._running: dict[str, Job] = {}
         self._checking: dict[str, Job] = {}
-        self._no_link: dict[str, Job] = {}
-        self._no_room: dict[str, Job] = {}
+        self._no_link = WithoutLink(self.links, links_files)
+        self._no_room = WithoutRoom(self.room, settings.manners.min_free)
         self._aside: dict[str, Job] = {}  # what is being looked at again
         self._looks: Counter[str] = Counter()  # how often a file was found to be another run's
         self._recalled: set[str] = set()  # workers read it
         self._blocked = False  # whether all that is ready is of hosts that are spared now
         self._wait_until: float | None = None
-        self._told_room = self._told_room_again = self._told_expiry = False
 
     # ------------------------------------------------------------ what comes in
 
@@ -267,9 +250,13 @@ class Scheduler:
                 self._blocked = len(self._ready) > 0
                 return None
             if expired := self.links.expired(job.entry.url):
-                self._hold_for_link(job, f"the link has expired (at {format_time(expired)})")
+                job.reason = f"the link has expired (at {format_time(expired)})"
+                self._hold(self._no_link, job)
+                # Of those that had expired at the start, the pool tells.
+                self._warn(self._no_link.warning() if expired > self.links.began else None)
             elif not self.room.admits(length=job.length, size=job.size):
-                self._hold_for_room(job)
+                self._hold(self._no_room, job)
+                self._warn_of_room()
             else:
                 return self._order(job, now)
         return None
@@ -291,7 +278,7 @@ class Scheduler:
         entries = []
         while not self.halted and (job := self._elsewhere.pop_due(self._clock.now())):
             self._move(job, FileState.PENDING)
-            self._forget_size(job)
+            self.tally.forget(job)
             self._aside[job.entry.name] = job
             entries.append(job.entry)
         return entries
@@ -371,7 +358,7 @@ class Scheduler:
         self._recall(EndedFor.NO_ROOM, self.room.over())
         self._recall(EndedFor.SHARE, self.shares.unfair(expected=self._expected()))
         self._look_for_room(LOOKAHEAD)
-        self._tell_want_of_room()
+        self._warn_of_room()
         rest_waits = self.surveyed and not self._no_link
         no_more = len(self._no_room) >= LOOKAHEAD or (self._no_room and rest_waits)
         if no_more and self.is_quiet and self.room.is_certain:
@@ -384,101 +371,71 @@ class Scheduler:
                 self._recalled.add(name)
 
     def _hear_clock(self, ahead: float | None) -> None:
-        if ahead is None or not self.links.hear(ahead):
-            return
-        for job in list(self._no_link.values()):
-            if not self.links.expired(job.entry.url) and not job.attempts:
+        if ahead is not None and self.links.hear(ahead):
+            for job in self._no_link.good_again():
                 self._release(self._no_link, job)
 
     def renew(self, fresh: FreshLinks) -> None:
         """A links file was replaced: what is not done takes its new link by its name."""
         if fresh.complaint:
-            self._emit(Warned(message=fresh.complaint))
+            self._warn(fresh.complaint)
             return
         self.links.replace(fresh.links)
-        begun = self._ready.again
-        ready = [(job, job.entry.name in begun) for job in self._ready.drain()]
+        ready = [(job, job.entry.name in self._ready.again) for job in self._ready]
+        self._ready.drain()
         waiting = (due.job for due in chain(self._backoff, self._elsewhere))
-        jobs = (*self._running.values(), *waiting, *self._aside.values(), *self._no_room.values())
-        for job in jobs:
+        aside = (*self._running.values(), *waiting, *self._aside.values(), *self._no_room)
+        renewed = self._no_link.renewed()
+        for job in (*aside, *renewed, *(job for job, _ in ready)):
             job.entry = self.links.latest(job.entry)
         for job, again in ready:
-            job.entry = self.links.latest(job.entry)
             self._ready.push(job, again=again)
-        for job in list(self._no_link.values()):
-            entry = self.links.latest(job.entry)
-            if entry != job.entry:
-                job.entry = entry
-                self._release(self._no_link, job)
+        for job in renewed:
+            self._release(self._no_link, job)
         self._wait_until = None
-        self._told_expiry = False
         told = count(len(fresh.links), "file")
-        self._emit(Warned(message=f"{fresh.source} was replaced: fresh links for {told}"))
+        self._warn(f"{fresh.source} was replaced: fresh links for {told}")
 
     # ------------------------------------------------------------ what is held
 
-    def _hold_for_link(self, job: Job, reason: str) -> None:
+    def _hold(self, held: Held, job: Job) -> None:
         self._move(job, FileState.HELD)
-        job.reason = reason
-        self._no_link[job.entry.name] = job
+        held.put(job)
 
-    def _hold_for_room(self, job: Job) -> None:
-        self._move(job, FileState.HELD)
-        self._no_room[job.entry.name] = job
-        self._tell_want_of_room()
+    def _release(self, held: Held, job: Job) -> None:
+        """What a file was held for is there."""
+        held.take(job)
+        self._move(job, FileState.PENDING)
+        self._ready.push(job, again=job.attempts > 0)
 
-    def _tell_want_of_room(self) -> None:
-        """Once, for the first that waits; not while a file of unknown size has all the room for a
-        moment, until its answer tells it.
+    def _warn(self, message: str | None) -> None:
+        if message is not None:
+            self._emit(Warned(message=message))
+
+    def _warn_of_room(self) -> None:
+        """Not while a file of unknown size has all the room for a moment, until its answer tells
+        it.
         """
         lent = (self._running[name] for name in self.room.lent if name in self._running)
         asking = any(self._clock.now() - job.attempt_at < ASKING for job in lent)
-        if self._no_room and self._running and not self._told_room and not asking:
-            self._told_room = True
-            job = next(iter(self._no_room.values()))
-            told = f"no room on the disk for {job.entry.name}: {self._what_is_free(job)}"
-            self._emit(Warned(message=f"{told}. It waits until there is some"))
-
-    def _what_is_free(self, job: Job) -> str:
-        """'20.0 GiB are to come, 2.1 GiB are free, 1.0 GiB are kept (--min-free)'."""
-        rows = (
-            (None if job.size is None else max(job.size - job.length, 0), "are to come"),
-            (self.room.free, "are free"),
-            (self.room.reserved or None, "of it are for what is under way"),
-            (self.settings.manners.min_free or None, "are kept (--min-free)"),
-        )
-        told = (f"{format_size(size)} {what}" for size, what in rows if size is not None)
-        return ", ".join(told)
-
-    def _release(self, held: dict[str, Job], job: Job) -> None:
-        """What a file was held for is there."""
-        del held[job.entry.name]
-        self._move(job, FileState.PENDING)
-        self._ready.push(job, again=job.attempts > 0)
+        if self._running and not asking:
+            self._warn(self._no_room.warning())
 
     def _look_for_room(self, most: int) -> None:
         """Lets go on what fits now of so many files at most; each is asked about once more at its
         start.
         """
-        held = islice(self._no_room.items(), most)
-        wanted = ((name, job.length, job.size) for name, job in held)
-        names = self.room.fitting(wanted, self.slots.free(self.running))
-        for name in names:
-            self._release(self._no_room, self._no_room[name])
-        if names and self._told_room and not self._told_room_again:
-            self._told_room_again = True
-            self._emit(
-                Warned(message="there is room on the disk again: what waited for it goes on")
-            )
-        if not self._no_room:
-            self._told_room = self._told_room_again = False
+        jobs = self._no_room.fitting(self.slots.free(self.running), most)
+        for job in jobs:
+            self._release(self._no_room, job)
+        if jobs:
+            self._warn(self._no_room.relief())
+        self._no_room.forget_if_empty()
 
     def _give_up_for_want_of_room(self) -> None:
         """One file tells why; the others are left, as whatever a machine has no room for."""
-        job = self._no_room.pop(next(iter(self._no_room)))
-        more = len(self._no_room)
-        others = f", nor for {count(more, 'more file')}" if more else ""
-        reason = f"no room on the disk{others}: {self._what_is_free(job)}"
+        job = self._no_room.take(self._no_room.first)
+        reason = self._no_room.verdict(job)
         self._fail(job, Failure(kind=FailureClass.LOCAL, cause=Cause.NO_SPACE, reason=reason))
 
     def conclude(self) -> None:
@@ -488,29 +445,20 @@ class Scheduler:
         if not self._no_link or not self.surveyed or not self.is_quiet or self.halted:
             return
         now, patience = self._clock.now(), self.settings.wait_for_links
-        if self._wait_until is None and patience and self._links_files:
+        if self._wait_until is None and patience and self._no_link.can_be_renewed:
             self._wait_until = now + patience
-            self._emit(Warned(message=self._links_wanted(waiting=True)))
+            self._warn(self._no_link.summary(waiting=True))
         if self._wait_until is None or now >= self._wait_until:
             self._wait_until = None
-            self._emit(Warned(message=self._links_wanted(waiting=False)))
-            for job in list(self._no_link.values()):
-                del self._no_link[job.entry.name]
-                self._fail(
-                    job, Failure(kind=FailureClass.EXPIRED, reason=job.reason, cause=Cause.EXPIRED)
-                )
+            self._warn(self._no_link.summary(waiting=False))
+            for job in self._no_link:
+                failure = Failure(kind=FailureClass.EXPIRED, reason=job.reason, cause=Cause.EXPIRED)
+                self._fail(self._no_link.take(job), failure)
 
-    def _links_wanted(self, *, waiting: bool) -> str:
-        """One message, however many links have expired."""
-        links = (job.entry.url for job in self._no_link.values())
-        times = sorted({format_time(at) for url in links if (at := expires_at(url))})
-        when = f" at {times[0]}" if times else ""
-        if len(times) > 1:
-            when = f" from {times[0]} to {times[-1]}"
-        told = f"{count(len(self._no_link), 'link')} expired{when}, by {self.links.by_whose_clock}"
-        if waiting:
-            return f"{told}: waiting for fresh ones. {self.remedy}"
-        return f"{told}: download a new links file and run the same command: nothing is lost"
+    @property
+    def remedy(self) -> str:
+        """What to do about links that expire."""
+        return self._no_link.remedy
 
     # ------------------------------------------------------------ outcomes
 
@@ -525,53 +473,62 @@ class Scheduler:
         if outcome.examined:
             job.examine, job.replaces = False, outcome.replaces
         if outcome.note:
-            self._emit(Warned(message=f"{job.entry.name}: {outcome.note}"))
-        if outcome.ending is Ending.SHORT and outcome.failure is not None:
-            self._miss(job, outcome.failure)
-            return None
-        if outcome.ending not in {Ending.ELSEWHERE, Ending.NOT_STARTED, Ending.STOPPED}:
+            self._warn(f"{job.entry.name}: {outcome.note}")
+        if outcome.ending not in _NOT_ASKED:
             self.slots.started()
-        if outcome.ending is Ending.ELSEWHERE:
-            job.attempts -= 1
-            job.announced = min(job.announced, job.attempts)
-            if not job.attempts:
-                job.started_at = 0.0
-            self._put_elsewhere(job)
-        elif outcome.ending is Ending.STOPPED:
-            self._move(job, FileState.PENDING)
-            self._tell_stopped(job, outcome, EndedFor.STOPPED)
-        elif outcome.ending in {Ending.RECALLED, Ending.NO_ROOM}:
-            self._learn_size(job, outcome.remote.size)
-            if outcome.ending is Ending.NO_ROOM or recalled is EndedFor.NO_ROOM:
-                self._tell_stopped(job, outcome, EndedFor.NO_ROOM)
-                self._hold_for_room(job)
-            else:
-                self._tell_stopped(job, outcome, EndedFor.SHARE)
-                self._move(job, FileState.PENDING)
-                self._ready.push(job, again=True)
-        elif outcome.whole is not None:
-            self._learn_size(job, outcome.whole.size)
-            self._emit(
-                AttemptDone(
-                    name=outcome.name,
-                    attempt=job.attempts,
-                    status=outcome.status,
-                    bytes=outcome.whole.size,
-                    received=outcome.received,
-                    seconds=round(outcome.seconds, 3),
-                    adopted=outcome.whole.adopted is not None,
-                )
-            )
-            self._move(job, FileState.CHECKING)
-            job.whole = outcome.whole
-            self._checking[outcome.name] = job
-            return outcome.whole
-        elif outcome.failure is not None:
-            self._learn_size(job, outcome.remote.size)
-            self._after_failure(job, outcome, outcome.failure)
+        self._learn_size(job, outcome.whole.size if outcome.whole else outcome.remote.size)
+        match outcome.ending, outcome.failure:
+            case Ending.SHORT, Failure() as failure:
+                self._miss(job, failure)
+            case Ending.ELSEWHERE, _:
+                self._withdraw(job)
+            case ((Ending.STOPPED | Ending.RECALLED | Ending.NO_ROOM), _):
+                self._put_back_down(job, outcome, recalled)
+            case _, None:
+                assert outcome.whole is not None, outcome.ending  # noqa: S101
+                self._check(job, outcome, outcome.whole)
+            case _, failure:
+                self._after_failure(job, outcome, failure)
+        return outcome.whole
+
+    def _withdraw(self, job: Job) -> None:
+        """It was none: the file is another run's."""
+        job.attempts -= 1
+        job.announced = min(job.announced, job.attempts)
+        if not job.attempts:
+            job.started_at = 0.0
+        self._put_elsewhere(job)
+
+    def _put_back_down(self, job: Job, outcome: Outcome, recalled: EndedFor | None) -> None:
+        """It was ended by us, and its part stays."""
+        why = EndedFor.NO_ROOM if outcome.ending is Ending.NO_ROOM else recalled
+        if outcome.ending is Ending.STOPPED or why is None:
+            why = EndedFor.STOPPED
+        self._tell_stopped(job, outcome, why)
+        if why is EndedFor.NO_ROOM:
+            self._hold(self._no_room, job)
+            self._warn_of_room()
         else:
-            raise AssertionError(f"{outcome.ending} without a result")
-        return None
+            self._move(job, FileState.PENDING)
+        if why is EndedFor.SHARE:
+            self._ready.push(job, again=True)
+
+    def _check(self, job: Job, outcome: Outcome, whole: WholePart) -> None:
+        """All of it is there: it is to be published."""
+        self._emit(
+            AttemptDone(
+                name=outcome.name,
+                attempt=job.attempts,
+                status=outcome.status,
+                bytes=whole.size,
+                received=outcome.received,
+                seconds=round(outcome.seconds, 3),
+                adopted=whole.adopted is not None,
+            )
+        )
+        self._move(job, FileState.CHECKING)
+        job.whole = whole
+        self._checking[outcome.name] = job
 
     def _give_back(self, job: Job, outcome: Outcome) -> EndedFor | None:
         """What an attempt had of its host, the line and the disk; returns why it was recalled."""
@@ -606,11 +563,11 @@ class Scheduler:
         if not self.slots.missed(self.running):
             step = next_step(failure.cause, directory=str(self.settings.directory))
             told = f"{failure.reason}, and that did not change: giving up. {step}"
-            self._emit(Warned(message=told))
+            self._warn(told)
             self.halt(replace(failure, kind=FailureClass.LOCAL))
         elif whole:
             told = "fewer files at a time, until it is possible again"
-            self._emit(Warned(message=f"{failure.reason}: {told}"))
+            self._warn(f"{failure.reason}: {told}")
 
     def published(self, name: str, error: OSError | None) -> None:
         """What became of a part that was to be published."""
@@ -678,8 +635,9 @@ class Scheduler:
             )
         )
         if failure.kind is FailureClass.EXPIRED and wait is None:
-            self._hold_for_link(job, failure.reason)
-            self._tell_of_expiry()
+            job.reason = failure.reason
+            self._hold(self._no_link, job)
+            self._warn(self._no_link.warning() if len(self._ready) else None)
         elif wait is None:
             self._fail(job, failure)
         else:
@@ -693,27 +651,8 @@ class Scheduler:
         """
         self.room.refused()
         self._tell_stopped(job, outcome, EndedFor.NO_ROOM)
-        if not self._told_room:
-            self._told_room = True
-            told = f"{failure.reason}: {job.entry.name} waits until there is room"
-            self._emit(Warned(message=told))
-        self._hold_for_room(job)
-
-    def _tell_of_expiry(self) -> None:
-        """Once, as soon as the first link of those that are left has expired."""
-        if not self._told_expiry and self._links_files and len(self._ready):
-            self._told_expiry = True
-            self._emit(Warned(message=f"links begin to expire. {self.remedy}"))
-
-    @property
-    def remedy(self) -> str:
-        """What to do about links that expire."""
-        if not self._links_files:
-            return "The same command with fresh links goes on with what is left."
-        files = " or ".join(self._links_files)
-        return (
-            f"Put a newer links file in the place of {files}: this run takes it up as it goes on."
-        )
+        self._hold(self._no_room, job)
+        self._warn(self._no_room.warning(failure.reason))
 
     def _count(self, job: Job, outcome: Outcome) -> None:
         """Counts the attempt as barren or not. One that ended for the part's sake, not the line's,
@@ -756,7 +695,7 @@ class Scheduler:
         self._move(job, FileState.FAILED)
         self.tally.failed += 1
         size = job.size
-        self._forget_size(job)  # it is not waited for any more
+        self.tally.forget(job)  # it is not waited for any more
         self._emit(
             FileFailed(
                 name=job.entry.name,
@@ -787,28 +726,9 @@ class Scheduler:
     # ------------------------------------------------------------ sizes and progress
 
     def _learn_size(self, job: Job, size: int | None) -> None:
-        if size is None or job.size == size:
-            return
-        self._forget_size(job)
-        job.size = size
-        self.room.learn(job.entry.name, size)
-        self.tally.sized += 1
-        self.tally.size += size
-
-    def _forget_size(self, job: Job) -> None:
-        if job.size is not None:
-            self.tally.sized -= 1
-            self.tally.size -= job.size
-            job.size = None
-
-    def _size_of_all(self) -> int | None:
-        """Of those that are wanted here, in bytes: sizes that are not known count as the mean."""
-        tally = self.tally
-        no_link = [job.size for job in self._no_link.values()]
-        files = self.files - tally.failed - tally.gone - len(no_link)
-        sizes = [size for size in no_link if size is not None]
-        sized, size = tally.sized - len(sizes), tally.size - sum(sizes)
-        return size * files // sized if sized else None
+        if size is not None and job.size != size:
+            self.tally.learn(job, size)
+            self.room.learn(job.entry.name, size)
 
     def to_sample(self) -> list[tuple[str, bool]]:
         """The names of running files, and whether their sizes are still to be learned. A look at
@@ -824,8 +744,8 @@ class Scheduler:
         now = self._clock.now()
         tally, rows = self.tally, []
         received, held = tally.received, sum(due.job.length for due in self._backoff)
-        aside = (self._ready.again, self._checking, self._no_link, self._no_room)
-        held += sum(job.length for jobs in aside for job in jobs.values())
+        aside = (self._ready.again.values(), self._checking.values(), self._no_link, self._no_room)
+        held += sum(job.length for job in chain.from_iterable(aside))
         for name, job in self._running.items():
             length, size = samples.get(name, (job.length, None))
             self._learn_size(job, size if job.size is None else None)
@@ -850,7 +770,7 @@ class Scheduler:
             failed=tally.failed,
             bytes=tally.finished_bytes + held,
             received=received,
-            size=self._size_of_all(),
+            size=tally.size_of_all(self.files, without=self._no_link),
             running=tuple(rows),
             waiting=self._soonest(now),
             waiting_count=len(self._backoff) + len(self._ready.again),

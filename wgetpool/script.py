@@ -31,8 +31,9 @@ def fetch_list(
     """Fetches a slice of a links file. Raises SourceError, MachineError."""
     selection = Selection(start=start or None, end=end)
     sources = [str(Path(links_file))]
+    relister = LinksFiles(sources)
     entries = choose(sources, selection, stdin=io.BytesIO(), warn=_warn)
-    relister = LinksFiles(sources, entries)
+    relister.watch(entries)
     return _fetch(entries, output_dir, workers=workers, retry=RetryPolicy(), relister=relister)
 
 

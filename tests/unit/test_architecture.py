@@ -38,6 +38,8 @@ LEVELS = {
     "access": 3,  # what a site's wget needs beside the URL
     "relist": 10,  # links files that are replaced during a run
     "jobs": 5,  # a file being scheduled, and the queues it waits in
+    "held": 6,  # what waits for a fresh link, or for room
+    "tally": 6,  # what a run has come to, in numbers
     "hosts": 3,  # how much is asked of each host
     "shares": 2,  # how the line is shared
     "links": 2,  # which links have expired, and what replaces them
