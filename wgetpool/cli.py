@@ -212,7 +212,7 @@ def get(
             options=wget_option,
             warn=say,
         ),
-        manners=Manners(per_host=per_host, limit_rate=limit_rate, min_free=min_free),
+        manners=Manners(per_host=per_host, limit_rate=limit_rate, min_free=min_free, force=force),
         locking=lock,
         remote_time=remote_time,
         skip_gone=skip_gone,
@@ -222,10 +222,6 @@ def get(
         from wgetpool.plan import print_plan
 
         return print_plan(settings, entries, json=json, out=sys.stdout)
-    if not force:
-        from wgetpool.plan import demand_room
-
-        demand_room(settings, entries)
     wishes = Wishes(json=json, quiet=bool(quiet), verbose=bool(verbose), interval=progress_interval)
     if wait_for_links and not relister.names:
         raise typer.BadParameter("--wait-for-links needs a links file that can be replaced")

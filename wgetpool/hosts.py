@@ -15,7 +15,7 @@ from wgetpool.model import Clock, Failure, RetryPolicy
 
 TOO_MUCH = frozenset({429, 503})
 NO_ANSWER = frozenset({408, 425})  # which tell neither that a host serves nor that it does not
-QUIET, LONGEST_QUIET = 10.0, 300.0  # seconds without a refusal until one attempt more is risked
+LEAST_QUIET = 0.5  # seconds without a refusal until one attempt more is risked
 
 
 @dataclass(slots=True)
@@ -25,10 +25,12 @@ class _Spared:
 
     What was begun before `changed_at` was under way when the host began to be asked for less: that
     it is refused, too, tells nothing new. `is_doubtful`: what counts is whether the next attempt,
-    one alone, is served.
+    one alone, is served. After `quiet` seconds one attempt more is risked: twice the first back-off
+    at first, the longest one at most.
     """
 
     limit: int
+    quiet: float
     changed_at: float = 0.0
     refusals: int = 0  # in a row
     pauses: int = 0  # in a row
@@ -38,7 +40,6 @@ class _Spared:
     paused_until: float = 0.0
     own_until: float = 0.0  # the same, had the server not told a time
     more_at: float = 0.0  # when one attempt more is risked
-    quiet: float = QUIET / 2
 
     def is_news(self, since: float) -> bool:
         """Whether an attempt that was begun at `since` tells what the host is like now."""
@@ -64,6 +65,8 @@ class Hosts:
     ) -> None:
         self._whole = min(per_host or workers, workers)
         self._retry, self._clock, self._jitter = retry, clock, jitter
+        self._quiet = max(retry.backoff, LEAST_QUIET / 2)
+        self._longest_quiet = max(retry.backoff_max, LEAST_QUIET)
         self._running: Counter[str] = Counter()
         self._spared: dict[str, _Spared] = {}
 
@@ -138,12 +141,12 @@ class Hosts:
         again.
         """
         now = self._clock.now()
-        spared = self._spared.setdefault(host, _Spared(self._whole))
+        spared = self._spared.setdefault(host, _Spared(self._whole, self._quiet))
         is_news = spared.is_news(since)
         spared.refusals += 1
         if is_news:
             spared.limit = max(min(spared.limit, self._running[host]) // 2, 1)
-            spared.quiet = min(2 * spared.quiet, LONGEST_QUIET)
+            spared.quiet = min(2 * spared.quiet, self._longest_quiet)
             spared.served, spared.changed_at = 0, now
         if spared.refusals > 1 and (is_news or not spared.is_doubtful):
             self._pause(spared, retry_after, now)

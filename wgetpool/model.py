@@ -129,12 +129,13 @@ class Access:
 class Manners:
     """How much of servers, line and disk a run takes. `per_host` attempts at a time at one host (0:
     no limit), `limit_rate` bytes a second of all together (0: no limit), `min_free` bytes that stay
-    free on DIR's file system.
+    free on DIR's file system. `force`: it begins though there is not room for all.
     """
 
     per_host: int = 0
     limit_rate: int = 0
     min_free: int = 1 << 30
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,7 @@ from wgetpool.events import (
     Warned,
 )
 from wgetpool.failures import server_time
+from wgetpool.forecast import demand_room
 from wgetpool.links import Outlived
 from wgetpool.model import (
     AttemptOrder,
@@ -281,6 +282,9 @@ class Pool:
 
     def _open(self) -> _Opened:
         """Makes what the run needs in DIR, and ends the wgets that killed runs left behind."""
+        manners = self._settings.manners
+        if not manners.force:
+            demand_room(self._store, self._entries, min_free=manners.min_free)
         self._store.make()
         if self._settings.locking:
             self._store.demand_locks()

@@ -62,7 +62,7 @@ def _fetch(
         wget=find_wget(None, output_of=process.output_of),
         workers=workers,
         retry=retry,
-        manners=Manners(min_free=0),  # as these functions have always done
+        manners=Manners(min_free=0, force=True),  # as these functions have always done
     )
     reporter = make_reporter(
         Wishes(),

@@ -270,7 +270,7 @@ def test_sizes_that_cannot_all_fit_end_the_command_before_anything_is_fetched(
     with small_disk(box):
         refused = box.get(*command, expect=3)
 
-        assert "80.0 MiB are still to come, 64.0 MiB are free (8.0 MiB of it" in refused.stderr
+        assert "80.0 MiB are still to come, 64.0 MiB are free, 8.0 MiB are kept" in refused.stderr
         assert not server.requests
         assert not list(box.view.iterdir())
 

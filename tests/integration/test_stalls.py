@@ -101,7 +101,7 @@ def test_a_run_ends_though_its_disk_hangs(
     links = box.links(*(route.url for route in routes))
     with Space() as space, Disk(space, tmp_path / "disk", box.dir) as disk:
         space.hold(box)
-        with box.start_get(links, "-j", 2, "--stall-timeout", 60) as run:
+        with box.start_get(links, "-j", 2, "--stall-timeout", 60, "--min-free", 0) as run:
             # By now the heads are written down: the system does not end a process with a thread
             # that hangs in a write, whatever it does.
             wait_until(lambda: all(box.part_size(f"{n}.tar") > 150_000 for n in range(2)))
@@ -110,7 +110,7 @@ def test_a_run_ends_though_its_disk_hangs(
                 run.process.terminate()
                 result = run.finish(30, expect=143)
         wait_until(lambda: not box.wgets(), what="wgets end when the disk answers")
-        box.get(links)
+        box.get(links, "--min-free", 0)
         files = box.files()
         box.world = Path("/")
 

@@ -58,6 +58,7 @@ LEVELS = {
     "attempt": 6,  # runs one wget and watches it
     "publish": 6,  # checks and renames what is whole
     "examine": 5,  # what a file is worth that the ledger does not know
+    "forecast": 5,  # what is still to come against what is free
     "outbox": 2,  # what is finished and waits for company
     "part": 4,  # what the bytes of one part are worth
     "proof": 4,  # what shows that a file is whole

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.doubles import FakeClock, FullJitter
 
-from wgetpool.hosts import LONGEST_QUIET, QUIET, Hosts
+from wgetpool.hosts import LEAST_QUIET, Hosts
 from wgetpool.model import Failure, FailureClass, RetryPolicy
 
 HOST, OTHER = "a.example", "b.example:8080"
@@ -325,7 +325,7 @@ def test_a_quiet_while_brings_it_back() -> None:
     limits = []
     while (due := scene.hosts.due_in()) is not None:
         limits.append(scene.hosts.limit(HOST))
-        assert due == pytest.approx(QUIET)
+        assert due == pytest.approx(2 * 5.0)
         scene.clock.advance(due)
 
     assert limits == [2, 3]
@@ -340,8 +340,8 @@ def test_each_cut_makes_the_quiet_while_longer() -> None:
         scene.refuse_all(1)
         waits.append(scene.hosts.due_in() or 0.0)
 
-    assert waits == pytest.approx([10, 20, 40, 80, 160, 300, 300, 300])
-    assert waits[-1] == LONGEST_QUIET
+    assert waits == pytest.approx([0.5, 1, 2, 4, 8, 16, 32, 60])
+    assert waits[0] == LEAST_QUIET
 
 
 def test_an_attempt_that_began_before_the_cut_brings_nothing_back() -> None:

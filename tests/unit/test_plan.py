@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from wgetpool import plan
+from wgetpool import forecast
 from wgetpool.errors import MachineError
+from wgetpool.forecast import demand_room
 from wgetpool.ledger import Ledger
 from wgetpool.model import Entry, FileRecord, Manners, RemoteFile, Settings, Url
 from wgetpool.part import claim
-from wgetpool.plan import demand_room, print_plan
+from wgetpool.plan import print_plan
 from wgetpool.store import Store
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -46,7 +47,7 @@ def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> int:
         raise AssertionError("a file is looked at, though all fits")
 
-    monkeypatch.setattr(plan, "length_of", refused)
+    monkeypatch.setattr(forecast, "length_of", refused)
 
 
 def entry(name: str, size: int | None = None, query: str = "") -> Entry:
@@ -108,9 +109,13 @@ def words(of: Settings, entries: Iterable[Entry]) -> str:
     return out.getvalue()
 
 
+def demand(of: Settings, entries: Iterable[Entry]) -> None:
+    demand_room(Store(of.directory), list(entries), min_free=of.manners.min_free)
+
+
 def complaint(of: Settings, entries: Iterable[Entry]) -> str:
     with pytest.raises(MachineError) as caught:
-        demand_room(of, list(entries))
+        demand(of, list(entries))
     return str(caught.value)
 
 
@@ -179,7 +184,7 @@ def test_the_words_have_a_line_each(store: Store, disk: Callable[[int | None], N
     assert lines[2:] == [
         "         3  to fetch, 4 at a time (4.0 GiB, and 1 file of unknown size)",
         "         1  of these not tried: their links have expired; get a new links file",
-        "4.0 GiB are still to come, 3.0 GiB are free (1.0 GiB of it is kept: --min-free)",
+        "4.0 GiB are still to come, 3.0 GiB are free, 1.0 GiB are kept (--min-free)",
     ]
 
 
@@ -218,8 +223,8 @@ def test_what_does_not_fit_ends_the_command_with_the_numbers(
     said = complaint(settings(store, min_free=GIB), entries)
 
     assert said == (
-        "The disk has no room for 2 files of 3: 3.0 GiB are still to come, 3.0 GiB are free "
-        "(1.0 GiB of it is kept: --min-free). Make room, choose fewer (--select, --end) or another "
+        "The disk has no room for 2 files of 3: 3.0 GiB are still to come, 3.0 GiB are free, "
+        "1.0 GiB are kept (--min-free). Make room, choose fewer (--select, --end) or another "
         "folder (-o); or --force fetches what there is room for."
     )
 
@@ -232,7 +237,7 @@ def test_what_fits_goes_on(
     disk(3 * GIB + min_free)
     put(store, FileRecord(name="b", state="failed", size=GIB))
 
-    demand_room(settings(store, min_free=min_free), [entry("a", 2 * GIB), entry("b"), entry("c")])
+    demand(settings(store, min_free=min_free), [entry("a", 2 * GIB), entry("b"), entry("c")])
 
 
 def test_one_file_that_is_too_large_is_enough(
@@ -252,7 +257,7 @@ def test_what_is_whole_does_not_count(store: Store, disk: Callable[[int | None],
     put_file(store, "strange", 950)
     entries = [entry("whole", 9000), entry("begun"), entry("strange", 1000)]
 
-    demand_room(settings(store), entries)
+    demand(settings(store), entries)
 
     assert "for 2 files of 3: 100 B are still" in complaint(settings(store, min_free=1), entries)
 
@@ -284,7 +289,7 @@ def test_less_free_than_is_kept_stops_nobody_who_has_all(
     disk(100)
     put(store, done(store, "a", 5000))
 
-    demand_room(settings(store, min_free=GIB), [entry("a", 5000)])
+    demand(settings(store, min_free=GIB), [entry("a", 5000)])
 
     assert "5.1 KiB" in complaint(settings(store, min_free=GIB), [entry("b", 5200)])
 
@@ -295,7 +300,7 @@ def test_sizes_that_are_not_known_stop_nobody(
     """The run sees for itself."""
     disk(0)
 
-    demand_room(settings(store), [entry("a"), entry("b")])
+    demand(settings(store), [entry("a"), entry("b")])
 
 
 def test_files_in_folders_are_looked_at_there(
@@ -317,7 +322,7 @@ def test_a_system_that_does_not_tell_what_is_free_stops_nobody(
     """Some network file systems."""
     disk(None)
 
-    demand_room(settings(store), [entry("a", 1 << 60)])
+    demand(settings(store), [entry("a", 1 << 60)])
 
 
 def test_a_ledger_that_cannot_be_read_stops_nobody(
@@ -328,7 +333,7 @@ def test_a_ledger_that_cannot_be_read_stops_nobody(
     store.make()
     store.ledger.write_bytes(b"no database, but long enough to be looked at\n" * 100)
 
-    demand_room(settings(store), [entry("a", KIB)])
+    demand(settings(store), [entry("a", KIB)])
 
 
 def test_a_long_list_costs_no_look_at_its_files(
@@ -339,5 +344,5 @@ def test_a_long_list_costs_no_look_at_its_files(
     names = [f"f{n}" for n in range(2000)]
     put(store, *(FileRecord(name=name, state="done", size=GIB) for name in names[:-3]))
 
-    demand_room(settings(store), [entry(name, GIB) for name in names[:-3]])
-    demand_room(settings(store), [entry(name, 1000) for name in names[-3:]])
+    demand(settings(store), [entry(name, GIB) for name in names[:-3]])
+    demand(settings(store), [entry(name, 1000) for name in names[-3:]])
