@@ -122,6 +122,18 @@ class FileSkipped(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileHeld(Event):
+    """The file is not tried before somebody brings what it waits for: a fresh link (`cause`
+    expired), or room on the disk (no_space).
+    """
+
+    event: ClassVar[str] = "file_held"
+    name: str
+    reason: str
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileFailed(Event):
     """The file's end in this run; `seconds` since its first attempt's start. `sha256` is that of
     what was broken, where it is known.

@@ -9,7 +9,7 @@ import errno
 import os
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from wgetpool.errors import SHORTAGES
 from wgetpool.model import (
@@ -424,13 +424,14 @@ def read_retry_after(text: str | None, *, now: datetime) -> float | None:
 
 
 def server_time(head: Head) -> datetime | None:
-    """What the server's clock showed when it answered: a cache answers with a date of long ago, and
-    tells its age. None where it tells no time, or one that no clock can show.
+    """What the server's clock showed when it answered. None where it tells no time, one that no
+    clock can show, or one that may be old: some caches keep the date that an answer had when they
+    got it, others write their own, and both tell its age.
     """
     told = read_http_date(head.date)
-    if told is None or not _FIRST_YEAR <= told.year <= _LAST_YEAR:
+    if told is None or head.age or not _FIRST_YEAR <= told.year <= _LAST_YEAR:
         return None
-    return told + timedelta(seconds=head.age)
+    return told
 
 
 def read_http_date(text: str | None) -> datetime | None:

@@ -209,10 +209,15 @@ def _file_status(store: Store, record: FileRecord) -> FileStatus:
         attempts=record.attempts,
         reason=reason,
         class_=record.class_ if state == "failed" else None,
-        cause=_cause(record.cause) if state == "failed" else None,
+        cause=_cause(record.cause) if state == "failed" or _is_held(record) else None,
         proof=record.proof,
         sha256=record.sha256 if state == "done" else None,
     )
+
+
+def _is_held(record: FileRecord) -> bool:
+    """Whether the last that was heard of it is that it waits for a fresh link, or for room."""
+    return record.state == "pending" and record.cause is not None
 
 
 def _cause(word: str | None) -> Cause:

@@ -65,12 +65,15 @@ class WithoutLink(Held):
             f"Put a newer links file in the place of {files}: this run takes it up as it goes on."
         )
 
-    def warning(self) -> str | None:
-        """Said once, when the first one expires of those that are left."""
-        if self._told or not self._files:
-            return None
+    @property
+    def is_news(self) -> bool:
+        """Whether nothing has been said yet that a new file could help."""
+        return bool(self._files) and not self._told
+
+    def warning(self, number: int) -> str:
+        """Said once, when so many have expired of those that are left, and something goes on."""
         self._told = True
-        return f"links begin to expire. {self.remedy}"
+        return f"{count(number, 'link')} of those to come expired meanwhile. {self.remedy}"
 
     def summary(self, *, waiting: bool) -> str:
         """One message, however many links have expired."""
@@ -112,8 +115,9 @@ class WithoutRoom(Held):
         name = self.first.entry.name
         if reason is not None:
             return f"{reason}: {name} waits until there is room"
-        told = f"no room on the disk for {name}: {self.numbers(self.first)}"
-        return f"{told}. It waits until there is some"
+        files = name if len(self) == 1 else f"{count(len(self), 'file')}, {name} the first"
+        told = f"no room on the disk for {files}: {self.numbers(self.first)}"
+        return f"{told}. Make some while others run: what waits goes on by itself"
 
     def relief(self) -> str | None:
         """Said once, when what was told to wait goes on."""
@@ -129,14 +133,17 @@ class WithoutRoom(Held):
     def verdict(self, job: Job) -> str:
         """Why the run ends with this file, and those that are left, not fetched."""
         others = f", nor for {count(len(self), 'more file')}" if self.jobs else ""
-        return f"no room on the disk{others}: {self.numbers(job)}"
+        largest = max((job, *self), key=lambda one: one.length)
+        part = f"; {largest.entry.name}.part has {format_size(largest.length)} of it"
+        kept = part if largest.length else ""
+        return f"no room on the disk{others}: {self.numbers(job)}{kept}"
 
     def numbers(self, job: Job) -> str:
         """'20.0 GiB are to come, 2.1 GiB are free, 1.0 GiB are kept (--min-free)'."""
         rows = (
             (None if job.size is None else max(job.size - job.length, 0), "are to come"),
             (self._room.free, "are free"),
-            (self._room.reserved or None, "of it are for what is under way"),
+            (self._room.reserved or None, "of these are for what is under way"),
             (self._min_free or None, "are kept (--min-free)"),
         )
         told = (f"{format_size(size)} {what}" for size, what in rows if size is not None)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from wgetpool import policy
 from wgetpool.model import Clock, Failure, RetryPolicy
+from wgetpool.words import format_left
 
 TOO_MUCH = frozenset({429, 503})
 NO_ANSWER = frozenset({408, 425})  # which tell neither that a host serves nor that it does not
@@ -37,6 +38,7 @@ class _Spared:
     served: int = 0  # since the limit was last changed
     is_doubtful: bool = False
     is_probed: bool = False  # that one attempt is under way
+    is_told: bool = False  # that it is paused has been said
     paused_until: float = 0.0
     own_until: float = 0.0  # the same, had the server not told a time
     more_at: float = 0.0  # when one attempt more is risked
@@ -109,6 +111,15 @@ class Hosts:
         self._running[host] -= 1
         if not self._running[host]:
             del self._running[host]
+
+    def news(self, host: str) -> str | None:
+        """Said once, when nothing is asked of a host for a while."""
+        spared = self._spared.get(host)
+        if spared is None or spared.is_told or not spared.is_doubtful:
+            return None
+        spared.is_told = True
+        wait = format_left(max(spared.paused_until - self._clock.now(), 0.0))
+        return f"{host} refuses more: nothing is asked of it for {wait}, then slowly more"
 
     def due_in(self) -> float | None:
         """Seconds until a host that is spared now may be asked again, or for more; None where there

@@ -8,13 +8,14 @@ import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from wgetpool.model import Approach, EndedFor, Entry, FileId, FileState, Url, WholePart
+from wgetpool.model import Approach, Cause, EndedFor, Entry, FileId, FileState, Url, WholePart
 
 
 @dataclass(slots=True)
 class Job:
     """A file being scheduled. `length` is what its part has, `best` the most that it ever had;
-    its last attempt was sent to `host`, by `link`; `recalled` says why it is wanted back.
+    its last attempt was sent to `host`, by `link`; `recalled` says why it is wanted back,
+    `held_for` what has been told of last.
     """
 
     entry: Entry
@@ -38,6 +39,7 @@ class Job:
     host: str = ""
     link: Url | None = None
     recalled: EndedFor | None = None
+    held_for: Cause | None = None
 
 
 @dataclass(order=True, slots=True)

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wgetpool.model import AttemptRecord, FileRecord, Row, Sample
+from wgetpool.model import AttemptRecord, FileRecord, Hold, Row, Sample
 
 SCHEMA_VERSION = 3
 # What each version of the schema added to the one before.
@@ -47,7 +47,7 @@ CREATE TABLE attempts (
     seconds REAL NOT NULL,
     bytes INTEGER NOT NULL,    -- in the part, at its end
     received INTEGER NOT NULL,
-    ending TEXT NOT NULL,      -- done, adopted, failed, stopped
+    ending TEXT NOT NULL,      -- done, adopted, failed, stopped, no_room, share
     status INTEGER,            -- of the last HTTP answer
     reason TEXT,
     class TEXT,
@@ -101,6 +101,9 @@ SELECT :name, 1 + coalesce(max(number), 0), :run, :attempt, :started, :seconds, 
     :ending, :status, :reason, :class_, :cause, :retry_in
 FROM attempts WHERE name = :name
 """  # noqa: S608  constants only
+PUT_HOLD = """
+UPDATE files SET reason = :reason, cause = :cause WHERE name = :name AND state = 'pending'
+"""
 OF_SAMPLE = (
     "run, at, seconds, files, done, skipped, failed, running, waiting, bytes, received, size"
 )
@@ -163,7 +166,8 @@ class Ledger:
         files = [_row(row) for row in rows if isinstance(row, FileRecord)]
         with nullcontext() if self._db.in_transaction else self.transaction():
             self._db.executemany(PUT, files)
-            for kind, put in ((AttemptRecord, PUT_ATTEMPT), (Sample, PUT_SAMPLE)):
+            kinds = ((AttemptRecord, PUT_ATTEMPT), (Sample, PUT_SAMPLE), (Hold, PUT_HOLD))
+            for kind, put in kinds:
                 self._db.executemany(put, [asdict(row) for row in rows if isinstance(row, kind)])
 
     def last_samples(self, since: str) -> list[Sample]:

@@ -30,8 +30,8 @@ from wgetpool.words import (
 )
 
 _STOPPED = {
-    EndedFor.NO_ROOM: "; it waits for room on the disk",
-    EndedFor.SHARE: "; it goes on with another share of the line",
+    EndedFor.NO_ROOM: ", and it waits for room on the disk",
+    EndedFor.SHARE: ", to go on with another share of --limit-rate",
 }
 
 
@@ -63,7 +63,7 @@ def describe(event: Event, *, verbose: bool = False) -> str | None:  # noqa: PLR
             line = f"adopt {event.name}: {format_size(event.bytes)} were here, and are whole"
         case FileSkipped() if verbose:
             line = f"skip {event.name}: {event.why}"
-        case FileFailed(cause=Cause.EXPIRED) if not verbose:
+        case FileFailed(cause=Cause.EXPIRED):
             pass  # one message tells of all of them
         case FileFailed():
             tries = f"; {event.attempts} tries" if event.attempts > 1 else ""

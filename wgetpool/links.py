@@ -34,35 +34,46 @@ class Outlived:
 
 
 class Links:
-    """Tells by the server's clock, once it was seen, and by ours before that."""
+    """Tells by a host's own clock, once it was seen, and by ours before that. A host whose clock
+    would have links expire that are good by ours is believed when it has refused one.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.began = clock.wall()
-        self._ahead: float | None = None  # seconds
+        self._ahead: dict[str, float] = {}  # seconds, by host
+        self._confirmed: set[str] = set()
         self._fresh: dict[str, Url] = {}
 
     @property
-    def now(self) -> datetime:
-        return self._clock.wall() + timedelta(seconds=self._ahead or 0.0)
-
-    @property
     def by_whose_clock(self) -> str:
-        return "this machine's clock" if self._ahead is None else "the server's clock"
+        if self._ahead:
+            return "the server's clock"
+        return f"this machine's clock ({format_time(self._clock.wall())} now)"
 
-    def hear(self, ahead: float) -> bool:
-        """A server has told its time: it is so many seconds before ours. Returns whether that is
+    def hear(self, host: str, ahead: float) -> bool:
+        """A host has told its time: it is so many seconds before ours. Returns whether that is
         news.
         """
-        news = abs(ahead - (self._ahead or 0.0)) >= NOTICED
-        if news or self._ahead is None:
-            self._ahead = ahead
+        news = abs(ahead - self._ahead.get(host, 0.0)) >= NOTICED
+        if news or host not in self._ahead:
+            self._ahead[host] = ahead
         return news
+
+    def confirm(self, host: str) -> None:
+        """The host has refused a link that had expired by its clock."""
+        self._confirmed.add(host)
 
     def expired(self, url: Url) -> datetime | None:
         """When the link expired; None while it has not, or does not tell."""
-        expiry = expires_at(url)
-        return expiry if expiry is not None and expiry <= self.now else None
+        if (expiry := expires_at(url)) is None:
+            return None
+        ours = expiry <= self._clock.wall()
+        theirs = expiry <= self._now(url.host)
+        return expiry if theirs and (ours or url.host in self._confirmed) else None
+
+    def _now(self, host: str) -> datetime:
+        return self._clock.wall() + timedelta(seconds=self._ahead.get(host, 0.0))
 
     def replace(self, links: Mapping[str, Url]) -> None:
         """Fresh links by name, for what is still to come too."""
@@ -77,10 +88,11 @@ class Links:
         """Which of the entries that are to come expire before their turn, when they begin one after
         the other over the next `left` seconds. Any thread.
         """
-        wanted, now = list(entries), self.now
+        wanted = list(entries)
         times: list[datetime] = []
         for number, entry in enumerate(wanted):
-            expiry = expires_at(self.latest(entry).url)
+            url = self.latest(entry).url
+            expiry, now = expires_at(url), self._now(url.host)
             turn = now + timedelta(seconds=left * number / len(wanted))
             if expiry is not None and now < expiry < turn:
                 times.append(expiry)

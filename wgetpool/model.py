@@ -562,8 +562,8 @@ class AttemptRecord:
     """One attempt that is over, as the ledger keeps it: `started` is ISO 8601 with offset, `bytes`
     the part's length at its end.
 
-    `ending` is done, adopted (it was there), failed or stopped (with its run). `retry_in` is
-    seconds, None where there was no other attempt.
+    `ending` is done, adopted (it was there), failed, or as in EndedFor. `retry_in` is seconds, None
+    where there was no other attempt.
     """
 
     name: str
@@ -599,7 +599,16 @@ class Sample:
     size: int | None
 
 
-Row = FileRecord | AttemptRecord | Sample
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Why a file that is still to come is not tried now."""
+
+    name: str
+    reason: str
+    cause: str
+
+
+Row = FileRecord | AttemptRecord | Sample | Hold
 
 
 # ---------------------------------------------------------------- seams
@@ -657,12 +666,15 @@ class StopFlag(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FreshLinks:
     """What a links file says that was replaced during the run: the URLs by name, or why it is not
-    taken. `source` names it.
+    taken. `source` names it; `left_out` says which links of it are not taken, and why; `missing`
+    counts chosen names that it lacks.
     """
 
     source: str
     links: Mapping[str, Url] = field(default_factory=dict, repr=False)
     complaint: str = ""
+    left_out: str = ""
+    missing: int = 0
 
 
 class Relister(Protocol):

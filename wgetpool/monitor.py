@@ -29,12 +29,14 @@ SAMPLES_A_RUN = 1000  # and it grows with the run: so many by then, and then eve
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """A look at DIR: lengths of the running parts with the sizes that the server told, bytes that
-    are free (None: not told), links files that were replaced.
+    are free (None: not told), links files that were replaced, whether other runs are live (None:
+    nobody asked).
     """
 
     parts: dict[str, tuple[int, int | None]]
     free: int | None
     fresh: list[FreshLinks]
+    others: bool | None
 
 
 class Monitor:
@@ -81,19 +83,23 @@ class Monitor:
         return None if self._is_looking else max(self._look_at - self._clock.now(), 0.0)
 
     def look_when_due(self) -> None:
+        if self._scheduler.is_in_a_hurry and not self._is_looking:
+            self._look_at = self._clock.now()
         if self.due_in() == 0.0:
             self._is_looking = True
             self._look_at = self._clock.now() + self._look_every
             wanted = self._scheduler.to_sample()
-            self._errands.send(self._sampler, self._on_seen, self._measure, wanted)
+            stuck = self._scheduler.is_stuck
+            self._errands.send(self._sampler, self._on_seen, self._measure, wanted, stuck)
 
-    def _measure(self, wanted: list[tuple[str, bool]]) -> _Seen:
+    def _measure(self, wanted: list[tuple[str, bool]], ask_for_others: bool) -> _Seen:
         """Runs in the sampler's thread. The room is looked at last: what came meanwhile counts
         twice, and never not at all.
         """
         parts = {name: peek(self._store, name, want_size=want) for name, want in wanted}
         free = self._store.free()
-        return _Seen(parts, free, self._relister.look() if self._relister else [])
+        others = len(self._store.live_runs()) > 1 if ask_for_others else None
+        return _Seen(parts, free, self._relister.look() if self._relister else [], others)
 
     def _on_seen(self, seen: _Seen) -> None:
         now, at = self._clock.now(), self._clock.wall()
@@ -103,7 +109,7 @@ class Monitor:
         progress = self._pacer.complete(progress)
         self.left = progress.left
         lengths = {name: length for name, (length, _) in seen.parts.items()}
-        self._scheduler.see(seen.free, lengths)
+        self._scheduler.see(seen.free, lengths, others=seen.others)
         if self._interval is not None and now >= self._tell_at:
             self._tell_at = max(self._tell_at + self._interval, now)
             self._emit(replace(progress, waiting=progress.waiting[:SHOWN_WAITING]))

@@ -196,7 +196,6 @@ class Pool:
     def _is_finished(self) -> bool:
         if self._give_up_at is not None and self._clock.now() >= self._give_up_at:
             return True
-        self._scheduler.conclude()
         if self._keeping or not self._outbox.is_empty:
             return False
         halted = self._scheduler.halted is not None

@@ -11,9 +11,10 @@ from wgetpool.events import (
     AttemptStopped,
     Event,
     FileFailed,
+    FileHeld,
     Progress,
 )
-from wgetpool.model import AttemptRecord, FileRecord, Row, Sample, WholePart
+from wgetpool.model import AttemptRecord, FileRecord, Hold, Row, Sample, WholePart
 
 
 def row_of(event: Event, *, run: str, at: datetime) -> Row | None:
@@ -34,11 +35,13 @@ def row_of(event: Event, *, run: str, at: datetime) -> Row | None:
                 sha256=event.sha256,
                 finished=_stamp(at),
             )
+        case FileHeld():
+            return Hold(name=event.name, reason=event.reason, cause=event.cause)
         case AttemptDone():
             ending = "adopted" if event.adopted else "done"
             return replace(_attempt(event, run, at, ending), status=event.status)
         case AttemptStopped():
-            return _attempt(event, run, at, "stopped")
+            return _attempt(event, run, at, event.why)
         case AttemptFailed():
             return replace(
                 _attempt(event, run, at, "failed"),

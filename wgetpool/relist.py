@@ -8,13 +8,18 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from wgetpool.errors import SourceError
 from wgetpool.model import Entry, FileId, FreshLinks, Url
+from wgetpool.process import SystemClock
+from wgetpool.signed import expires_at, lacks_beside, same_site
 from wgetpool.sources import relist
+from wgetpool.words import count, format_time
 
 LOOKS = 2  # a file that is the same at so many is written to the end
 MORE_LOOKS = 5  # where its last line has no end: that may still come
@@ -50,15 +55,23 @@ class _Watched:
 
 class LinksFiles:
     """The links files among the sources of a run. Made before these are read, so that nothing that
-    happens meanwhile is missed; `watch` is told what was chosen.
+    happens meanwhile is missed; `watch` is told what was chosen. `now` tells what has expired.
     """
 
-    def __init__(self, sources: Sequence[str], entries: Sequence[Entry] = ()) -> None:
+    def __init__(
+        self,
+        sources: Sequence[str],
+        entries: Sequence[Entry] = (),
+        *,
+        now: Callable[[], datetime] | None = None,
+    ) -> None:
         paths = dict.fromkeys(source for source in sources if not _is_no_file(source))
         states = ((Path(source), _state(Path(source))) for source in paths)
         self._files = [_Watched(_label(path), path, found) for path, found in states if found]
+        self._is_only = len(sources) == 1
         self._entries = entries
         self._latest: dict[str, Url] = {}
+        self._now = now or SystemClock().wall
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -75,7 +88,7 @@ class LinksFiles:
         if found is None:
             return
         try:
-            links = self._read(file.path)
+            fresh = self._read(file)
         except SourceError as error:
             # One that may not be read may be allowed any moment, which changes nothing else of it.
             denied = not os.access(file.path, os.R_OK)
@@ -89,20 +102,65 @@ class LinksFiles:
         if _state(file.path) != found:  # it was written to meanwhile
             return
         file.taken, file.is_denied = found, False
-        if isinstance(links, str):
-            yield _complaint(file, links)
-            return
-        self._latest.update(links)
-        yield FreshLinks(source=file.label, links=links)
+        if fresh is not None:
+            self._latest.update(fresh.links)
+            yield fresh
 
-    def _read(self, path: Path) -> dict[str, Url] | str:
-        """The links that are new, by name; or why there are none."""
+    def _read(self, file: _Watched) -> FreshLinks | None:
+        """The links that are new and no worse than the old ones, or why there are none; None where
+        all are as before.
+        """
         current = {entry.name: entry.url for entry in self._entries} | self._latest
-        told = relist(path, current)
+        told = relist(file.path, current)
         if not told:
-            return "none of the files of this run is in it"
-        links = {name: url for name, url in told.items() if url != current[name]}
-        return links or "its links are the same as before"
+            return _complaint(file, "none of the files of this run is in it")
+        now = self._now()
+        new = {name: url for name, url in told.items() if url != current[name]}
+        found = {name: _fault(url, current[name], now) for name, url in new.items()}
+        faults = [fault for fault in found.values() if fault]
+        if len(faults) == len(new):
+            return _complaint(file, f"its links {_in_words(faults, len(told))}") if new else None
+        stay = f"The old links stay for {count(len(faults), 'file')}: the new ones "
+        return FreshLinks(
+            source=file.label,
+            links={name: url for name, url in new.items() if not found[name]},
+            left_out=stay + _in_words(faults, len(faults)) if faults else "",
+            # Of several sources, nobody knows which one named a file.
+            missing=len(current) - len(told) if self._is_only else 0,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """Why a new link is worse than the old one: what such links do, and when they expire."""
+
+    what: str
+    expiry: datetime | None = None
+
+
+def _fault(url: Url, old: Url, now: datetime) -> _Fault | None:
+    if words := lacks_beside(url, old):
+        return _Fault(f"are cut: they lack {words}")
+    expiry, before = expires_at(url), expires_at(old)
+    if expiry is None:
+        return None
+    if expiry <= now:
+        too = before is not None and before <= now
+        return _Fault("have expired, too" if too else "have expired", expiry)
+    # A mirror's links may be good for a shorter time.
+    if before is not None and expiry < before and same_site(url, old):
+        return _Fault("expire before the old ones", expiry)
+    return None
+
+
+def _in_words(faults: Sequence[_Fault], total: int) -> str:
+    """What is wrong with links of so many files."""
+    parts = []
+    for what, number in Counter(fault.what for fault in faults).items():
+        times = [fault.expiry for fault in faults if fault.what == what and fault.expiry]
+        last = f" (the last at {format_time(max(times))})" if times else ""
+        parts.append(f"{what}{last}" + (f" for {count(number, 'file')}" if number < total else ""))
+    return ", and ".join(parts)
 
 
 def _complaint(file: _Watched, reason: str) -> FreshLinks:

@@ -13,24 +13,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import chain
 
-from wgetpool import failures, policy
+from wgetpool import failures, news, policy
 from wgetpool.advice import next_step
 from wgetpool.events import (
-    AttemptDone,
-    AttemptFailed,
-    AttemptStarted,
-    AttemptStopped,
     Event,
-    FileDone,
-    FileFailed,
+    FileHeld,
     FileSkipped,
     Progress,
     Running,
     Waiting,
     Warned,
 )
+from wgetpool.gate import Gate
 from wgetpool.held import Held, WithoutLink, WithoutRoom
-from wgetpool.hosts import Hosts
 from wgetpool.jobs import Due, Job, Later, Ready
 from wgetpool.links import Links
 from wgetpool.model import (
@@ -51,9 +46,6 @@ from wgetpool.model import (
     Settings,
     WholePart,
 )
-from wgetpool.room import Room
-from wgetpool.shares import Shares
-from wgetpool.slots import Slots
 from wgetpool.tally import Tally
 from wgetpool.words import count, format_time
 
@@ -65,13 +57,9 @@ FEW = 100  # files that wait for room, and are looked at whenever something else
 KNOWN_WAITING = 200  # waiting files that a Progress names at most
 
 ASKING = 5.0  # seconds for which an attempt may be about to tell its file's size
-SOON = 10.0  # seconds: a share of the line is kept free for retries that are due by then
 
 # Another link may be better.
 _BY_LINK = {FailureClass.EXPIRED, FailureClass.PERMANENT}
-
-# The server has not been asked, or has not been able to answer.
-_NOT_ASKED = {Ending.ELSEWHERE, Ending.NOT_STARTED, Ending.SHORT, Ending.STOPPED}
 
 ALLOWED = {
     FileState.PENDING: {
@@ -90,7 +78,7 @@ ALLOWED = {
     },
     FileState.CHECKING: {FileState.DONE, FileState.SKIPPED, FileState.FAILED, FileState.ELSEWHERE},
     FileState.BACKOFF: {FileState.RUNNING, FileState.HELD},
-    FileState.HELD: {FileState.PENDING, FileState.FAILED},
+    FileState.HELD: {FileState.PENDING, FileState.FAILED, FileState.ELSEWHERE},
     FileState.ELSEWHERE: {FileState.PENDING},  # looked at again like a new one
 }
 
@@ -112,16 +100,7 @@ class Scheduler:
     ) -> None:
         self.settings, self.files = settings, files
         self.tally = Tally()
-        self.slots = Slots(settings.workers, clock=clock)
-        self.hosts = Hosts(
-            workers=settings.workers,
-            per_host=settings.manners.per_host,
-            retry=settings.retry,
-            clock=clock,
-            jitter=jitter,
-        )
-        self.shares = Shares(settings.manners.limit_rate, clock=clock)
-        self.room = Room(settings.manners.min_free)
+        self.gate = Gate(settings, clock=clock, jitter=jitter)
         self.links = Links(clock)
         self.halted: Failure | None = None
         self.alone = True  # no other run is known to work on DIR
@@ -131,12 +110,15 @@ class Scheduler:
         self._running: dict[str, Job] = {}
         self._checking: dict[str, Job] = {}
         self._no_link = WithoutLink(self.links, links_files)
-        self._no_room = WithoutRoom(self.room, settings.manners.min_free)
+        self._no_room = WithoutRoom(self.gate.room, settings.manners.min_free)
         self._aside: dict[str, Job] = {}  # what is being looked at again
         self._looks: Counter[str] = Counter()  # how often a file was found to be another run's
         self._recalled: set[str] = set()  # workers read it
         self._blocked = False  # whether all that is ready is of hosts that are spared now
         self._wait_until: float | None = None
+        self._look_again_at = 0.0  # whether another run has made whole what is held here
+        self._no_hurry_at = 0.0  # since another run has it, say
+        self._looked_alone = False  # and no other run was there when that was done last
 
     # ------------------------------------------------------------ what comes in
 
@@ -202,6 +184,18 @@ class Scheduler:
         return not busy and (self.halted is not None or not waiting)
 
     @property
+    def is_stuck(self) -> bool:
+        """Whether all that is left is held."""
+        held = len(self._no_link) + len(self._no_room)
+        all_added = self.surveyed or len(self._no_room) >= LOOKAHEAD
+        return held > 0 and all_added and self.halted is None and self.is_quiet
+
+    @property
+    def is_in_a_hurry(self) -> bool:
+        """Whether a look would bring the end: all is held, and nothing is waited for."""
+        return self.is_stuck and self._wait_until is None and self._clock.now() >= self._no_hurry_at
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing is to be done any more."""
         held = self._no_link or self._no_room
@@ -223,40 +217,36 @@ class Scheduler:
         if self.halted:
             return None
         now = self._clock.now()
-        free = room and self.slots.free(self.running)
+        free = room and self.gate.slots.free(self.running)
         queues = (self._backoff, self._elsewhere) if free else (self._elsewhere,)
         dues = [queue.next_at - now for queue in queues if queue.next_at is not None]
-        if (slot := self.slots.due_in()) is not None and room and not free:
+        if (slot := self.gate.slots.due_in()) is not None and room and not free:
             dues.append(slot)
         if free and len(self._ready):
-            gates = (self.hosts.due_in(), self.shares.due_in())
-            dues += [gate for gate in gates if gate is not None]
-        if self._wait_until is not None:
-            dues.append(self._wait_until - now)
+            dues += self.gate.dues()
         return max(min(dues), 0.0) if dues else None
 
     def next_order(self) -> AttemptOrder | None:
         """The next attempt to make, where a slot is free, and its host, the line and the disk allow
         it: a retry that is due comes before a first one.
         """
-        if self.halted or not self.slots.free(self.running):
+        if self.halted or not self.gate.slots.free(self.running):
             return None
         now = self._clock.now()
         while job := self._backoff.pop_due(now):
             self._ready.push(job, again=True)
         self._blocked = False
-        while self.shares.is_free(expected=self._expected()):
+        while self.gate.shares.is_free(expected=self._expected()):
             if (job := self._next_ready()) is None:
                 self._blocked = len(self._ready) > 0
                 return None
             if expired := self.links.expired(job.entry.url):
-                job.reason = f"the link has expired (at {format_time(expired)})"
-                self._hold(self._no_link, job)
-                # Of those that had expired at the start, the pool tells.
-                self._warn(self._no_link.warning() if expired > self.links.began else None)
-            elif not self.room.admits(length=job.length, size=job.size):
+                reason = f"the link has expired (at {format_time(expired)})"
+                self._hold_for_link(job, reason)
+                if expired > self.links.began:  # of those before, the pool tells
+                    self._warn_of_links()
+            elif not self.gate.has_room(job):
                 self._hold(self._no_room, job)
-                self._warn_of_room()
             else:
                 return self._order(job, now)
         return None
@@ -265,10 +255,10 @@ class Scheduler:
         """The first whose host may be asked; where there is none, one that waits for room, and has
         it since something else has ended.
         """
-        job = self._ready.pop(self.hosts.admits)
+        job = self._ready.pop(self.gate.hosts.admits)
         if job is None and self._no_room:
             self._look_for_room(FEW)
-            job = self._ready.pop(self.hosts.admits)
+            job = self._ready.pop(self.gate.hosts.admits)
         return job
 
     def due_elsewhere(self) -> list[Entry]:
@@ -291,13 +281,13 @@ class Scheduler:
         job.host, job.link = job.entry.url.host, job.entry.url
         name = job.entry.name
         self._running[name] = job
-        self.hosts.started(job.host)
-        rate = self.shares.give(name, expected=self._expected())
+        self._looked_alone, job.held_for = False, None
+        given = self.gate.enter(job, expected=self._expected())
         if self.alone:
             self._announce(job)
         limits = self.settings.limits
-        if rate is not None:  # what is allowed is no stall
-            limits = replace(limits, min_rate=min(limits.min_rate, rate // 2))
+        if given.rate is not None:  # what is allowed is no stall
+            limits = replace(limits, min_rate=min(limits.min_rate, given.rate // 2))
         return AttemptOrder(
             directory=self.settings.directory,
             wget=self.settings.wget,
@@ -308,8 +298,8 @@ class Scheduler:
             retry_status=self.settings.retry.retry_status,
             checks=self.settings.checks,
             access=self.settings.access,
-            rate=rate,
-            ceiling=self.room.reserve(name, length=job.length, size=job.size),
+            rate=given.rate,
+            ceiling=given.ceiling,
             locking=self.settings.locking,
             examine=job.examine,
             replaces=job.replaces,
@@ -318,16 +308,7 @@ class Scheduler:
         )
 
     def _expected(self) -> int:
-        """How many attempts are to share the line: those that run, and those that could."""
-        if not self.settings.manners.limit_rate:
-            return 0
-        wanted = Counter(job.host for job in self._running.values())
-        for host, waiting in self._ready.lines():
-            wanted[host] += waiting
-        could = sum(min(number, self.hosts.limit(host)) for host, number in wanted.items())
-        limit = self.slots.limit
-        soon = self._backoff.due_by(self._clock.now() + SOON, most=limit)
-        return max(min(could + soon, limit), 1)
+        return self.gate.expected(self._running.values(), self._ready, self._backoff)
 
     def _announce(self, job: Job) -> None:
         """Tells of an attempt, once. Beside other runs not before it is certain that the file is
@@ -335,11 +316,7 @@ class Scheduler:
         """
         if job.attempts > job.announced:
             job.announced = job.attempts
-            self._emit(
-                AttemptStarted(
-                    name=job.entry.name, attempt=job.attempts, bytes=job.length, size=job.size
-                )
-            )
+            self._emit(news.started(job))
 
     # ------------------------------------------------------------ while it runs
 
@@ -347,22 +324,24 @@ class Scheduler:
         """A running attempt has its answer's head; the server's clock is so far before ours."""
         if job := self._running.get(name):
             self._learn_size(job, head.remote.size)
-            self.hosts.answered(job.host, since=job.attempt_at)
-        self._hear_clock(ahead)
-        self._recall(EndedFor.NO_ROOM, self.room.over())
+            self.gate.hosts.answered(job.host, since=job.attempt_at)
+            self._hear_clock(job.host, ahead)
+        self._recall(EndedFor.NO_ROOM, self.gate.room.over())
 
-    def see(self, free: int | None, lengths: Mapping[str, int]) -> None:
-        """A look: so much is free on the disk, and these are the lengths of the running parts."""
+    def see(
+        self, free: int | None, lengths: Mapping[str, int], *, others: bool | None = None
+    ) -> None:
+        """A look: so much is free on the disk, and these are the lengths of the running parts;
+        whether `others`, live runs on DIR, are there (None: nobody looked).
+        """
         if free is not None:
-            self.room.measured(free, lengths)
-        self._recall(EndedFor.NO_ROOM, self.room.over())
-        self._recall(EndedFor.SHARE, self.shares.unfair(expected=self._expected()))
+            self.gate.room.measured(free, lengths)
+        self._recall(EndedFor.NO_ROOM, self.gate.room.over())
+        self._recall(EndedFor.SHARE, self.gate.shares.unfair(expected=self._expected()))
         self._look_for_room(LOOKAHEAD)
-        self._warn_of_room()
-        rest_waits = self.surveyed and not self._no_link
-        no_more = len(self._no_room) >= LOOKAHEAD or (self._no_room and rest_waits)
-        if no_more and self.is_quiet and self.room.is_certain:
-            self._give_up_for_want_of_room()
+        self._tell_of_room()
+        if others is not None and self.is_stuck:
+            self._settle(others)
 
     def _recall(self, why: EndedFor, names: list[str]) -> None:
         for name in names:
@@ -370,8 +349,8 @@ class Scheduler:
                 job.recalled = why
                 self._recalled.add(name)
 
-    def _hear_clock(self, ahead: float | None) -> None:
-        if ahead is not None and self.links.hear(ahead):
+    def _hear_clock(self, host: str, ahead: float | None) -> None:
+        if ahead is not None and self.links.hear(host, ahead):
             for job in self._no_link.good_again():
                 self._release(self._no_link, job)
 
@@ -393,14 +372,37 @@ class Scheduler:
         for job in renewed:
             self._release(self._no_link, job)
         self._wait_until = None
-        told = count(len(fresh.links), "file")
-        self._warn(f"{fresh.source} was replaced: fresh links for {told}")
+        tally = self.tally
+        left = self.files - tally.done - tally.skipped - tally.failed
+        files = f"{min(len(fresh.links), left):,} of {count(left, 'file')} that are left"
+        more = f". {fresh.left_out}" if fresh.left_out else ""
+        self._warn(f"{fresh.source} was replaced: fresh links for {files}{more}")
 
     # ------------------------------------------------------------ what is held
 
     def _hold(self, held: Held, job: Job) -> None:
         self._move(job, FileState.HELD)
         held.put(job)
+
+    def _hold_for_link(self, job: Job, reason: str) -> None:
+        job.reason = reason
+        self._hold(self._no_link, job)
+        self._tell_held(job, Cause.EXPIRED, reason)
+
+    def _tell_held(self, job: Job, cause: Cause, reason: str) -> None:
+        """Once for each reason, until it is tried again."""
+        if job.held_for is not cause:
+            job.held_for = cause
+            self._emit(FileHeld(name=job.entry.name, reason=reason, cause=cause))
+
+    def _warn_of_links(self) -> None:
+        """Not where they end the run anyway."""
+        if not self._no_link.is_news:
+            return
+        expired = [self.links.expired(job.entry.url) for job in self._ready]
+        if self._running or None in expired:
+            number = len(self._no_link) + sum(at is not None for at in expired)
+            self._warn(self._no_link.warning(number))
 
     def _release(self, held: Held, job: Job) -> None:
         """What a file was held for is there."""
@@ -412,20 +414,24 @@ class Scheduler:
         if message is not None:
             self._emit(Warned(message=message))
 
-    def _warn_of_room(self) -> None:
+    def _tell_of_room(self) -> None:
         """Not while a file of unknown size has all the room for a moment, until its answer tells
         it.
         """
-        lent = (self._running[name] for name in self.room.lent if name in self._running)
-        asking = any(self._clock.now() - job.attempt_at < ASKING for job in lent)
-        if self._running and not asking:
+        lent = (self._running[name] for name in self.gate.room.lent if name in self._running)
+        if any(self._clock.now() - job.attempt_at < ASKING for job in lent):
+            return
+        for job in self._no_room:
+            reason = f"no room on the disk: {self._no_room.numbers(job)}"
+            self._tell_held(job, Cause.NO_SPACE, reason)
+        if self._running:
             self._warn(self._no_room.warning())
 
     def _look_for_room(self, most: int) -> None:
         """Lets go on what fits now of so many files at most; each is asked about once more at its
         start.
         """
-        jobs = self._no_room.fitting(self.slots.free(self.running), most)
+        jobs = self._no_room.fitting(self.gate.slots.free(self.running), most)
         for job in jobs:
             self._release(self._no_room, job)
         if jobs:
@@ -438,13 +444,28 @@ class Scheduler:
         reason = self._no_room.verdict(job)
         self._fail(job, Failure(kind=FailureClass.LOCAL, cause=Cause.NO_SPACE, reason=reason))
 
-    def conclude(self) -> None:
-        """Nothing else is left to do: what is held for a fresh link fails, unless one is waited
-        for.
+    def _settle(self, others: bool) -> None:
+        """All that is left is held. Another run may have it, or have made it whole: so it is looked
+        at once more, and again while others are there. Then what nobody brings is given up.
         """
-        if not self._no_link or not self.surveyed or not self.is_quiet or self.halted:
-            return
-        now, patience = self._clock.now(), self.settings.wait_for_links
+        now = self._clock.now()
+        waits = others or self._wait_until is not None
+        if now >= self._look_again_at if waits else not self._looked_alone:
+            self._look_again_at, self._looked_alone = now + RELOOK_MAX, not others
+            for held in (self._no_link, self._no_room):
+                for job in held:
+                    self._move(held.take(job), FileState.ELSEWHERE)
+                    self._elsewhere.push(job, now)
+        elif others:
+            self._no_hurry_at = now + RELOOK
+        elif self._no_link:
+            self._wait_for_links(now)
+        elif self.gate.room.is_certain:
+            self._give_up_for_want_of_room()
+
+    def _wait_for_links(self, now: float) -> None:
+        """What is held for a fresh link fails, unless one is waited for."""
+        patience = self.settings.wait_for_links
         if self._wait_until is None and patience and self._no_link.can_be_renewed:
             self._wait_until = now + patience
             self._warn(self._no_link.summary(waiting=True))
@@ -474,8 +495,6 @@ class Scheduler:
             job.examine, job.replaces = False, outcome.replaces
         if outcome.note:
             self._warn(f"{job.entry.name}: {outcome.note}")
-        if outcome.ending not in _NOT_ASKED:
-            self.slots.started()
         self._learn_size(job, outcome.whole.size if outcome.whole else outcome.remote.size)
         match outcome.ending, outcome.failure:
             case Ending.SHORT, Failure() as failure:
@@ -504,10 +523,9 @@ class Scheduler:
         why = EndedFor.NO_ROOM if outcome.ending is Ending.NO_ROOM else recalled
         if outcome.ending is Ending.STOPPED or why is None:
             why = EndedFor.STOPPED
-        self._tell_stopped(job, outcome, why)
+        self._emit(news.stopped(job, outcome, why))
         if why is EndedFor.NO_ROOM:
             self._hold(self._no_room, job)
-            self._warn_of_room()
         else:
             self._move(job, FileState.PENDING)
         if why is EndedFor.SHARE:
@@ -515,52 +533,27 @@ class Scheduler:
 
     def _check(self, job: Job, outcome: Outcome, whole: WholePart) -> None:
         """All of it is there: it is to be published."""
-        self._emit(
-            AttemptDone(
-                name=outcome.name,
-                attempt=job.attempts,
-                status=outcome.status,
-                bytes=whole.size,
-                received=outcome.received,
-                seconds=round(outcome.seconds, 3),
-                adopted=whole.adopted is not None,
-            )
-        )
+        self._emit(news.done(job, outcome, whole))
         self._move(job, FileState.CHECKING)
         job.whole = whole
         self._checking[outcome.name] = job
 
     def _give_back(self, job: Job, outcome: Outcome) -> EndedFor | None:
         """What an attempt had of its host, the line and the disk; returns why it was recalled."""
-        name, failure = outcome.name, outcome.failure
-        asked = outcome.ending not in _NOT_ASKED
-        self._recalled.discard(name)
-        self.hosts.ended(job.host, failure, since=job.attempt_at, asked=asked)
-        self.shares.ended(name, received=outcome.received, seconds=outcome.seconds)
-        self.room.release(name, length=outcome.after)
-        self._hear_clock(outcome.server_ahead)
+        self._recalled.discard(outcome.name)
+        self.gate.leave(job, outcome)
+        self._warn(self.gate.hosts.news(job.host))
+        self._hear_clock(job.host, outcome.server_ahead)
         recalled, job.recalled = job.recalled, None
         return recalled
-
-    def _tell_stopped(self, job: Job, outcome: Outcome, why: EndedFor) -> None:
-        self._emit(
-            AttemptStopped(
-                name=outcome.name,
-                attempt=job.attempts,
-                bytes=outcome.after,
-                received=outcome.received,
-                seconds=round(outcome.seconds, 3),
-                why=why,
-            )
-        )
 
     def _miss(self, job: Job, failure: Failure) -> None:
         """An attempt that could not even be started is none, and no fault of the file's."""
         job.attempts -= 1
         self._move(job, FileState.PENDING)
         self._ready.push(job, again=True)
-        whole = self.slots.is_whole
-        if not self.slots.missed(self.running):
+        whole = self.gate.slots.is_whole
+        if not self.gate.slots.missed(self.running):
             step = next_step(failure.cause, directory=str(self.settings.directory))
             told = f"{failure.reason}, and that did not change: giving up. {step}"
             self._warn(told)
@@ -581,15 +574,7 @@ class Scheduler:
                 return
             self._move(job, FileState.DONE)
             self.tally.done += 1
-            self._emit(
-                FileDone(
-                    name=name,
-                    bytes=job.whole.size,
-                    seconds=self._seconds(job),
-                    attempts=job.attempts,
-                    proof=job.whole.proof,
-                )
-            )
+            self._emit(news.file_done(job, job.whole, self._seconds(job)))
         elif error is not None and (
             failures.is_shortage(error) or isinstance(error, BlockingIOError | FileExistsError)
         ):  # for want of a descriptor, or another run was there first: looked at again
@@ -620,24 +605,11 @@ class Scheduler:
             # It was shortened after all, or the page is there to stay.
             job.approach = Approach.RESTART
         wait = self._wait(job, outcome, failure)
-        self._emit(
-            AttemptFailed(
-                name=job.entry.name,
-                attempt=job.attempts,
-                reason=failure.reason,
-                class_=failure.kind,
-                cause=failure.cause,
-                status=failure.status,
-                bytes=outcome.after,
-                received=outcome.received,
-                seconds=round(outcome.seconds, 3),
-                retry_in=None if wait is None else round(wait, 3),
-            )
-        )
+        self._emit(news.failed(job, outcome, failure, wait))
         if failure.kind is FailureClass.EXPIRED and wait is None:
-            job.reason = failure.reason
-            self._hold(self._no_link, job)
-            self._warn(self._no_link.warning() if len(self._ready) else None)
+            self.links.confirm(job.host)
+            self._hold_for_link(job, failure.reason)
+            self._warn_of_links()
         elif wait is None:
             self._fail(job, failure)
         else:
@@ -649,8 +621,8 @@ class Scheduler:
         """The disk is full, whatever was measured: by a quota, for want of inodes, or since
         somebody else was faster. Another file may be the last that there is room for.
         """
-        self.room.refused()
-        self._tell_stopped(job, outcome, EndedFor.NO_ROOM)
+        self.gate.room.refused()
+        self._emit(news.stopped(job, outcome, EndedFor.NO_ROOM))
         self._hold(self._no_room, job)
         self._warn(self._no_room.warning(failure.reason))
 
@@ -694,20 +666,9 @@ class Scheduler:
     def _fail(self, job: Job, failure: Failure) -> None:
         self._move(job, FileState.FAILED)
         self.tally.failed += 1
-        size = job.size
+        told = news.file_failed(job, failure, self._seconds(job))
         self.tally.forget(job)  # it is not waited for any more
-        self._emit(
-            FileFailed(
-                name=job.entry.name,
-                reason=failure.reason,
-                class_=failure.kind,
-                cause=failure.cause,
-                attempts=job.attempts,
-                seconds=self._seconds(job),
-                size=size,
-                sha256=job.broken_sha256 if failure.kind is FailureClass.BROKEN else None,
-            )
-        )
+        self._emit(told)
         if failure.kind is FailureClass.LOCAL:
             self.halt(failure)
 
@@ -728,13 +689,13 @@ class Scheduler:
     def _learn_size(self, job: Job, size: int | None) -> None:
         if size is not None and job.size != size:
             self.tally.learn(job, size)
-            self.room.learn(job.entry.name, size)
+            self.gate.room.learn(job.entry.name, size)
 
     def to_sample(self) -> list[tuple[str, bool]]:
         """The names of running files, and whether their sizes are still to be learned. A look at
         what is free begins with it.
         """
-        self.room.ask()
+        self.gate.room.ask()
         return [(name, job.size is None) for name, job in self._running.items()]
 
     def progress(self, samples: dict[str, tuple[int, int | None]], *, seconds: float) -> Progress:
@@ -782,13 +743,4 @@ class Scheduler:
     def _soonest(self, now: float) -> tuple[Waiting, ...]:
         due_now = (Due(now, 0, job) for job in self._ready.again.values())
         soonest = heapq.nsmallest(KNOWN_WAITING, chain(due_now, self._backoff))
-        return tuple(_waiting(due, now) for due in soonest)
-
-
-def _waiting(due: Due, now: float) -> Waiting:
-    return Waiting(
-        name=due.job.entry.name,
-        attempt=due.job.attempts + 1,
-        due_in=max(due.at - now, 0.0),
-        reason=due.job.reason,
-    )
+        return tuple(news.waiting(due, now) for due in soonest)

@@ -92,20 +92,33 @@ def looks_cut(url: Url) -> bool:
     """Whether the query begins as a signed one does, and lacks the signature: most likely it was
     typed without quotes, and the shell took what stood behind an `&` for another command.
     """
+    return bool(_lacks_itself(url))
+
+
+def _lacks_itself(url: Url) -> str:
+    """What it lacks ("oh and oe") to be what it begins as; nothing where it is whole, or begins as
+    no signed one does.
+    """
     query = _query(url)
     keys = set(query)
     if any(vendor + "-signature" in keys for vendor in _NEWER) or keys & {"signature", "sig"}:
-        return False
-    if any(f"{vendor}-{word}" in keys for vendor, words in _NEWER.items() for word in words):
-        return True
+        return ""
+    for vendor, words in _NEWER.items():
+        if any(f"{vendor}-{word}" in keys for word in words):
+            return f"{vendor.title()}-Signature"
     if any(key.startswith("_nc_") for key in keys):  # Meta
-        return not {"oh", "oe"} <= keys
+        return " and ".join(word for word in ("oh", "oe") if word not in keys)
     if url.host.partition(":")[0].endswith(".core.windows.net"):
-        return bool(keys & _AZURE)
-    if keys & _OLDER or any(key.startswith("response-content-") for key in keys):
+        return "sig" if keys & _AZURE else ""
+    return "the signature" if _begins_as_signed(query) else ""
+
+
+def _begins_as_signed(query: Mapping[str, str]) -> bool:
+    """Whether it is the beginning of an older scheme's query."""
+    if query.keys() & _OLDER or any(key.startswith("response-content-") for key in query):
         return True
     # CloudFront begins with one of these; beside another one it may be of another scheme.
-    return len(keys) == 1 and bool(
+    return len(query) == 1 and bool(
         _EPOCH.fullmatch(query.get("expires", "")) or query.get("policy", "").startswith("eyJ")
     )
 
@@ -124,33 +137,61 @@ _UNSIGNED = -1
 
 
 def cut_among(urls: Sequence[Url]) -> dict[int, str]:
-    """The places of those that lack a signature which most others of their site have, and what they
-    lack ("oh and oe"): what stood behind a `?` or an `&` was lost.
+    """The places of those that lack a signature which most others of their site have, or which they
+    begin to have, and what they lack ("oh and oe"): what stood behind a `?` or an `&` was lost.
     """
     kinds = [_signature_of(url.reveal()) for url in urls]
-    if _UNSIGNED not in kinds or max(kinds) == _UNSIGNED:
+    if _UNSIGNED not in kinds:
         return {}
     sites = [_site(url.reveal()) for url in urls]
     sizes, signed = Counter(sites), Counter(zip(sites, kinds, strict=True))
     usual = {
-        site: " and ".join(_SIGNATURES[kind])
+        site: kind
         for (site, kind), number in signed.items()
         if kind != _UNSIGNED and 2 * number > sizes[site]
     }
-    return {
-        place: usual[site]
-        for place, (site, kind) in enumerate(zip(sites, kinds, strict=True))
-        if kind == _UNSIGNED and site in usual
+    lacks = {
+        place: _lacks(url, usual.get(site, _UNSIGNED))
+        for place, (url, site, kind) in enumerate(zip(urls, sites, kinds, strict=True))
+        if kind == _UNSIGNED
     }
+    return {place: words for place, words in lacks.items() if words}
+
+
+def lacks_beside(url: Url, other: Url) -> str:
+    """What a link lacks ("oh and oe") that another one of the same site has, or that it begins to
+    have; nothing where it is whole.
+    """
+    if _signature_of(url.reveal()) != _UNSIGNED:
+        return ""
+    return _lacks(url, _signature_of(other.reveal()) if same_site(url, other) else _UNSIGNED)
+
+
+def same_site(url: Url, other: Url) -> bool:
+    return _site(url.reveal()) == _site(other.reveal())
+
+
+def _lacks(url: Url, kind: int) -> str:
+    """What a link without a signature lacks of this kind of it, or by itself."""
+    if kind == _UNSIGNED:
+        return _lacks_itself(url) if "?" in url.reveal() else ""
+    query = _marked(url.reveal())
+    words = zip(_SIGNATURES[kind], _MARKS[kind], strict=True)
+    return " and ".join(word for word, mark in words if mark not in query)
 
 
 def _signature_of(text: str) -> int:
     """Which of the signatures a link has."""
-    query = "&" + text.partition("?")[2].lower()
+    query = _marked(text)
     for kind, marks in enumerate(_MARKS):
         if marks[0] in query and marks[-1] in query:
             return kind
     return _UNSIGNED
+
+
+def _marked(text: str) -> str:
+    """The query, in which each word has its mark."""
+    return "&" + text.partition("?")[2].lower()
 
 
 def _site(text: str) -> str:

@@ -129,7 +129,7 @@ def relist(path: Path, names: Container[str]) -> dict[str, Url]:
 
 
 def _mark_cut(entries: list[Entry], warn: Callable[[str], None]) -> list[Entry]:
-    """The entries, those marked whose links lack what the others have."""
+    """The entries, those marked whose links lack what whole ones have."""
     cut = cut_among([entry.url for entry in entries])
     for words, number in Counter(cut.values()).items():
         places = (place for place, lacks in cut.items() if lacks == words)
@@ -137,8 +137,9 @@ def _mark_cut(entries: list[Entry], warn: Callable[[str], None]) -> list[Entry]:
         lack = "links lacks" if number == 1 else "links lack"
         what = "it is cut" if number == 1 else "they are cut"
         warn(
-            f"{number:,} of the chosen {lack} {words}, which the others have: {what}, most"
-            f" likely ({some(names, SHOWN, number)}). Get the list anew, or copy whole lines."
+            f"{number:,} of the chosen {lack} {words}, which whole ones have: {what}, most likely"
+            f" ({some(names, SHOWN, number)}). Get the list anew, or copy whole lines; in a shell,"
+            " quote them."
         )
     for place in cut:
         entries[place] = replace(entries[place], cut=True)

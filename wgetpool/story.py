@@ -11,7 +11,7 @@ from datetime import datetime
 from wgetpool.advice import next_step
 from wgetpool.folder import FileStatus, Folder
 from wgetpool.ledger import read_attempts
-from wgetpool.model import AttemptRecord, Cause
+from wgetpool.model import AttemptRecord, Cause, EndedFor
 from wgetpool.words import count, format_duration, format_left, format_rate, format_size
 
 
@@ -55,8 +55,8 @@ def _next_step(folder: Folder, file: FileStatus, *, is_going_on: bool) -> str:
         return ""
     if file.state == "failed" and file.cause in {None, Cause.OTHER}:  # that was all
         return "Run the same wgetpool get again: it tries the file once more."
-    if file.state == "failed":
-        return next_step(file.cause or Cause.OTHER, directory=str(folder.store.directory))
+    if file.cause is not None:  # it failed, or is held
+        return next_step(file.cause, directory=str(folder.store.directory))
     if folder.runs:
         return "Nothing: the run comes to it."
     if not file.bytes:
@@ -113,19 +113,30 @@ def _account(attempt: AttemptRecord, before: int | None) -> str:
     new = attempt.received if before is None else max(attempt.bytes - before, 0)
     came = f"{format_size(new)} in {format_duration(attempt.seconds)}"
     status = "" if attempt.status is None else f", HTTP {attempt.status}"
-    match attempt.ending:
+    match _ending(attempt):
         case "done":
             return f"{came}{status}: whole"
         case "adopted":
             return f"looked at{status}: it was here already, and is whole"
-        case "stopped":
-            return f"{came}, then ended with its run; {format_size(attempt.bytes)} stayed here"
+        case EndedFor() as why:
+            return f"{came}, then ended {_ENDED[why]}; {format_size(attempt.bytes)} stayed here"
     again = "no other try"
     if attempt.retry_in is not None:
         again = f"again in {format_left(attempt.retry_in)}" if attempt.retry_in else "again at once"
     told = attempt.reason or "failed"
     status = "" if told.startswith("HTTP") else status
     return f"{came}{status}: {told}; {again}"
+
+
+def _ending(attempt: AttemptRecord) -> str:
+    return EndedFor(attempt.ending) if attempt.ending in set(EndedFor) else attempt.ending
+
+
+_ENDED = {
+    EndedFor.STOPPED: "with its run",
+    EndedFor.NO_ROOM: "for want of room on the disk",
+    EndedFor.SHARE: "to go on with another share of --limit-rate",
+}
 
 
 def _stamp(text: str) -> str:

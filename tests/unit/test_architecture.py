@@ -37,7 +37,9 @@ LEVELS = {
     "errands": 3,  # work that others do, and the inbox
     "access": 3,  # what a site's wget needs beside the URL
     "relist": 10,  # links files that are replaced during a run
-    "jobs": 5,  # a file being scheduled, and the queues it waits in
+    "jobs": 4,  # a file being scheduled, and the queues it waits in
+    "gate": 5,  # what every attempt has to pass before it starts
+    "news": 5,  # what happens to a file, as events
     "held": 6,  # what waits for a fresh link, or for room
     "tally": 6,  # what a run has come to, in numbers
     "hosts": 3,  # how much is asked of each host

@@ -299,6 +299,20 @@ def test_a_long_time_told_is_not_the_hosts_when_it_serves_others() -> None:
     assert not scene.hosts.admits(HOST)
 
 
+def test_a_pause_is_told_of_once() -> None:
+    """Until the host is whole again."""
+    scene = Scene(workers=4)
+    begun = scene.start(4)
+    scene.refuse(begun[0])
+    assert scene.hosts.news(HOST) is None  # it may be the file's own
+    scene.refuse(begun[1], after=90.0)
+
+    assert scene.hosts.news(HOST) == (
+        f"{HOST} refuses more: nothing is asked of it for 2 min, then slowly more"
+    )
+    assert scene.hosts.news(HOST) is None
+
+
 # ---------------------------------------------------------------- and more again
 
 

@@ -22,7 +22,7 @@ from wgetpool.ledger import (
     read_attempts,
     read_samples,
 )
-from wgetpool.model import AttemptRecord, FileRecord, Sample
+from wgetpool.model import AttemptRecord, FileRecord, Hold, Sample
 
 FULL = FileRecord(
     name="train/ä ?#'%.tar",
@@ -282,6 +282,18 @@ def test_a_failure_of_ours_does_not_undo_what_another_run_has_done(path: Path) -
     write(path, FileRecord(name=FULL.name, state="failed", reason="HTTP 404"))
 
     assert list(read_all(path)) == [FULL]
+
+
+def test_why_a_file_is_not_tried_is_noted(ledger: Ledger, path: Path) -> None:
+    """Only of what is still to come: what another run has done stays done."""
+    ledger.expect([("a", 7)])
+    ledger.record([FileRecord(name="b", state="done", size=3)])
+    holds = [Hold(name=name, reason="no room", cause="no_space") for name in "abc"]
+
+    ledger.record(holds)
+
+    found = {record.name: (record.state, record.size, record.cause) for record in read_all(path)}
+    assert found == {"a": ("pending", 7, "no_space"), "b": ("done", 3, None)}
 
 
 def test_what_is_expected_is_noted_and_what_is_known_stays(path: Path) -> None:

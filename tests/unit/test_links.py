@@ -33,7 +33,7 @@ def test_a_link_expires_by_our_clock_before_a_server_was_heard() -> None:
     assert links.expired(link(60)) is None
     clock.advance(61)
     assert links.expired(link(60)) == NOON + timedelta(seconds=60)
-    assert links.by_whose_clock == "this machine's clock"
+    assert links.by_whose_clock == "this machine's clock (2026-03-01 12:01 UTC now)"
 
 
 def test_the_servers_clock_outranks_ours() -> None:
@@ -41,7 +41,7 @@ def test_the_servers_clock_outranks_ours() -> None:
     links = Links(FakeClock())
 
     assert links.expired(link(-HOUR)) is not None
-    assert links.hear(-24 * HOUR)
+    assert links.hear("e.org", -24 * HOUR)
     assert links.expired(link(-HOUR)) is None
     assert links.by_whose_clock == "the server's clock"
 
@@ -49,7 +49,26 @@ def test_the_servers_clock_outranks_ours() -> None:
 @pytest.mark.parametrize(("ahead", "news"), [(2.0, False), (-59.0, False), (61.0, True)])
 def test_a_small_difference_is_no_news(ahead: float, news: bool) -> None:
     """Clocks differ by seconds, and answers take some."""
-    assert Links(FakeClock()).hear(ahead) is news
+    assert Links(FakeClock()).hear("e.org", ahead) is news
+
+
+def test_each_host_has_a_clock_of_its_own() -> None:
+    """What another one shows says nothing."""
+    links = Links(FakeClock())
+
+    links.hear("other.org", -24 * HOUR)
+
+    assert links.expired(link(-HOUR)) is not None
+
+
+def test_a_clock_by_which_good_links_expire_is_believed_when_one_is_refused() -> None:
+    """A wrong one would give up what the server still sends."""
+    links = Links(FakeClock())
+    links.hear("e.org", 24 * HOUR)
+
+    assert links.expired(link(HOUR)) is None
+    links.confirm("e.org")
+    assert links.expired(link(HOUR)) is not None
 
 
 def test_a_link_that_tells_no_expiry_never_expires() -> None:

@@ -940,7 +940,7 @@ def test_the_counts_of_every_history_add_up(
         if (order := scheduler.next_order()) is not None:
             play(desk, order, step, flag)
         desk.clock.advance(scheduler.due_in() or 0.0)
-        scheduler.conclude()
+        scheduler.see(None, {}, others=False)
         for again in scheduler.due_elsewhere():
             if flag:
                 scheduler.skip(again, size=1, why="known")

@@ -191,3 +191,32 @@ def test_a_program_gets_the_same(store: Store) -> None:
     assert only["class"] == "transient"
     assert "name" not in only
     assert "class_" not in only
+
+
+@pytest.mark.parametrize(
+    ("cause", "step"), [(Cause.EXPIRED, "Get a fresh list"), (Cause.NO_SPACE, "Make room")]
+)
+def test_what_a_file_waits_for_is_its_next_step(store: Store, cause: Cause, step: str) -> None:
+    """While a run is live, too: it does not come to it by itself."""
+    held = replace(BEGUN, reason="why", cause=cause)
+    folder = Folder(store=store, files=[held], runs=[RUN], orphans=[])
+
+    story = read_story(folder, held)
+
+    assert story.next_step.startswith(step)
+    assert next(lines_of(story)) == "a.tar: begun, 3.0 GiB of 11.0 GiB here, why"
+
+
+@pytest.mark.parametrize(
+    ("ending", "words"),
+    [
+        ("stopped", "with its run"),
+        ("no_room", "for want of room on the disk"),
+        ("share", "to go on with another share of --limit-rate"),
+    ],
+)
+def test_an_attempt_that_was_ended_says_what_for(ending: str, words: str) -> None:
+    """Not by its run's end, where the run has gone on."""
+    ended = attempt(ending=ending, reason=None, retry_in=None)
+
+    assert f"then ended {words}; 3.0 GiB stayed here" in tell(BEGUN, (1, ended))[1]

@@ -1,0 +1,88 @@
+"""What every attempt has to pass before it starts, first tries and retries alike, and gives back at
+its end: a slot, its host, the line, the disk.
+
+Passive: no thread, no I/O, no clock of its own. Main thread.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from wgetpool.hosts import Hosts
+from wgetpool.jobs import Job, Later, Ready
+from wgetpool.model import Clock, Ending, Outcome, Settings
+from wgetpool.room import Room
+from wgetpool.shares import Shares
+from wgetpool.slots import Slots
+
+SOON = 10.0  # seconds within which a retry counts for the sharing of the line
+
+# The server has not been asked, or has not been able to answer.
+_NOT_ASKED = {Ending.ELSEWHERE, Ending.NOT_STARTED, Ending.SHORT, Ending.STOPPED}
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What an attempt may take: bytes a second of the line, bytes that its part may come to (None:
+    no limit).
+    """
+
+    rate: int | None
+    ceiling: int | None
+
+
+class Gate:
+    """How many attempts run at a time, at which hosts, at which rate, with how much room."""
+
+    def __init__(self, settings: Settings, *, clock: Clock, jitter: random.Random) -> None:
+        manners = settings.manners
+        self._limits_rate = manners.limit_rate > 0
+        self._clock = clock
+        self.slots = Slots(settings.workers, clock=clock)
+        self.hosts = Hosts(
+            workers=settings.workers,
+            per_host=manners.per_host,
+            retry=settings.retry,
+            clock=clock,
+            jitter=jitter,
+        )
+        self.shares = Shares(manners.limit_rate, clock=clock)
+        self.room = Room(manners.min_free)
+
+    def dues(self) -> list[float]:
+        """In how many seconds a host, or the line, may have something for those that are ready."""
+        return [due for due in (self.hosts.due_in(), self.shares.due_in()) if due is not None]
+
+    def has_room(self, job: Job) -> bool:
+        return self.room.admits(length=job.length, size=job.size)
+
+    def enter(self, job: Job, *, expected: int) -> Pass:
+        """An attempt starts, one of so many that are to share the line."""
+        self.hosts.started(job.host)
+        name = job.entry.name
+        rate = self.shares.give(name, expected=expected)
+        return Pass(rate, self.room.reserve(name, length=job.length, size=job.size))
+
+    def leave(self, job: Job, outcome: Outcome) -> None:
+        """It is over."""
+        asked = outcome.ending not in _NOT_ASKED
+        if asked:
+            self.slots.started()
+        self.hosts.ended(job.host, outcome.failure, since=job.attempt_at, asked=asked)
+        self.shares.ended(outcome.name, received=outcome.received, seconds=outcome.seconds)
+        self.room.release(outcome.name, length=outcome.after)
+
+    def expected(self, running: Iterable[Job], ready: Ready, backoff: Later) -> int:
+        """How many attempts are to share the line: those that run, and those that could."""
+        if not self._limits_rate:
+            return 0
+        wanted = Counter(job.host for job in running)
+        for host, waiting in ready.lines():
+            wanted[host] += waiting
+        could = sum(min(number, self.hosts.limit(host)) for host, number in wanted.items())
+        limit = self.slots.limit
+        soon = backoff.due_by(self._clock.now() + SOON, most=limit)
+        return max(min(could + soon, limit), 1)
