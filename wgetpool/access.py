@@ -72,7 +72,7 @@ _OF_CONNECTION = "wget looks after the connection itself"
 _OURS = {
     "range": "wgetpool itself asks for the rest of a file with it",
     "accept-encoding": "a packed answer could not be continued",
-    "proxy-authorization": "put the login into http_proxy: http://USER:PASSWORD@HOST:PORT",
+    "proxy-authorization": "put the login into the address in http_proxy and https_proxy",
     **dict.fromkeys(
         (
             "connection",
@@ -113,6 +113,10 @@ def _checked(line: str, where: str) -> str:
     if header is None:
         raise SourceError(f"{where} is no header: write it as 'Name: value', in one line")
     name, value = header[1], header[2].strip(" ")
+    if not value:
+        raise SourceError(
+            f"{where} has no value: put the whole line in quotes, as --header 'Name: value'"
+        )
     reason = _OURS.get(name.lower())
     if name.lower().startswith("if-"):
         reason = "wgetpool itself decides what of a part is still good"
@@ -173,8 +177,11 @@ def _expiry(fields: list[bytes]) -> float:
 def _read_option(word: str) -> tuple[str, str]:
     key, equals, value = word.partition("=")
     command, value = wgetrc.command_name(key), value.strip()
-    if not equals or not command or not value or _CONTROL.search(word):
-        raise SourceError("--wget-option wants KEY=VALUE, as inet4_only=on")
+    is_name = re.fullmatch("[a-z][a-z0-9_]*", command)
+    if not equals or not is_name or not value or _CONTROL.search(word):
+        raise SourceError(
+            "--wget-option wants KEY=VALUE, as inet4_only=on or check_certificate=off"
+        )
     if reason := wgetrc.refusal(command):
         raise SourceError(f"--wget-option {command} cannot be given: {reason}")
     if command in wgetrc.FILES | wgetrc.FOLDERS:

@@ -96,8 +96,8 @@ _STEPS = {
     "table with the columns url and name.",
     Cause.IN_USE: "Wait until the other program is through with the file, or end it (fuser -v "
     "FILE names it).",
-    Cause.NO_SPACE: "Make room, or choose another folder (-o). df -h {dir} tells what is free, "
-    "quota what you may use.",
+    Cause.NO_SPACE: "Make room, choose another folder (-o), or keep less free (--min-free). "
+    "df -h {dir} tells what is free, quota what you may use.",
     Cause.NOT_WRITABLE: "See who may write there (ls -ld {dir}), and how it is mounted (findmnt "
     "--target {dir}).",
     Cause.DISK: "See whether the disk is there and well: ls {dir}, and dmesg for its errors.",

@@ -180,12 +180,23 @@ def get(
     from wgetpool.wget import find_wget
 
     quiet, verbose = exclusive(ctx, "quiet", "verbose")
+    on_signals(exit_in_order)  # a child is asked for its version
+    program = find_wget(wget, output_of=process.output_of)
+    # Before the sources: words of a header without quotes seem to be some.
+    access = read_access(
+        program,
+        headers=header,
+        user_agent=user_agent,
+        cookies=cookies,
+        netrc=netrc,
+        options=wget_option,
+        warn=say,
+    )
+    on_signals(exit_at_once)
     relister = LinksFiles(sources)
     entries = _choose(sources, select, select_from, exclude, order, start, end, shard)
     entries = _attach(entries, checksums)
     relister.watch(entries)
-    on_signals(exit_in_order)  # a child is asked for its version
-    program = find_wget(wget, output_of=process.output_of)
     settings = Settings(
         directory=output.absolute(),
         wget=program,
@@ -203,15 +214,7 @@ def get(
             attempt_timeout=attempt_timeout,
         ),
         checks=Checks(sha256=hash_, archives=check_archives),
-        access=read_access(
-            program,
-            headers=header,
-            user_agent=user_agent,
-            cookies=cookies,
-            netrc=netrc,
-            options=wget_option,
-            warn=say,
-        ),
+        access=access,
         manners=Manners(per_host=per_host, limit_rate=limit_rate, min_free=min_free, force=force),
         locking=lock,
         remote_time=remote_time,

@@ -317,6 +317,8 @@ def _status_meaning(head: Head, about: Circumstances) -> tuple[FailureClass, Cau
     cause, more = _STATUS_CAUSES.get(status, Cause.REQUEST if status >= 400 else Cause.REDIRECT), ""
     if head.astray:
         more = f": a redirect to {head.astray}:, which wgetpool does not fetch"
+    elif cause is Cause.REDIRECT:
+        more = ": a redirect that leads nowhere"
     elif status == 401:
         more = f": {Trouble.AUTHENTICATION}"
     elif status == 407:

@@ -90,6 +90,8 @@ def _command_again(words: list[str]) -> str:
         return ""
     if any(one == "--header" and not value.startswith("@") for one, value in pairwise(words)):
         return ""
+    if any(re.search(r"/dev/fd/|/proc/self/fd/", word) for word in words):  # of a shell's <(...)
+        return ""
     return shlex.join(["wgetpool", *words])
 
 

@@ -52,7 +52,15 @@ def amount(word: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)([kmgt]?)(?:i?b)?", word.strip().lower())
     if match is None or len(match[1]) > 18:
         raise ValueError(word)
-    return int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " "))
+    told = float(match[1]) * 1024 ** " kmgt".index(match[2] or " ")
+    if 0 < told < 1:  # else half a byte would be none, and no limit
+        raise ValueError(word)
+    return int(told)
+
+
+def rate(word: str) -> int:
+    """The same a second, also as `20MB/s`."""
+    return amount(re.sub(r"/s(ec)?$", "", word.strip().lower()))
 
 
 def statuses(word: str) -> frozenset[int]:
@@ -135,6 +143,7 @@ def taking(what: str, read: Callable[[str], Any]) -> Callable[[Any], Any]:
 SECONDS = taking("a duration, as 90, 90s, 0.5, 2m or 1h", duration)
 PATIENCE = taking("a duration, as 90s, 2m, 1h or 30d, or nothing (for ever)", patience)
 BYTES = taking("a size, as 500k, 10M, 1G or 64KiB", amount)
+RATE = taking("bytes a second, as 500k or 20M", rate)
 NUMBER = taking("a whole number, from 0 on", natural)
 POSITIVE = taking("a whole number from 1 on", positive)
 POSITION = taking("a whole number", int)
@@ -171,7 +180,7 @@ def _tidy(params: list[Any]) -> list[Any]:
             param.display_type_rich = lambda **_: ""
         elif param.metavar is None:
             param.metavar = ""
-        param.split_envvar_value = _shell_words
+        param.split_envvar_value = str.splitlines if param.name == "header" else _shell_words
     return params
 
 
@@ -333,7 +342,7 @@ MinRate = Annotated[
         "--min-rate",
         "Slower than this over the stall time is a stall.",
         panel=TIMING,
-        parser=BYTES,
+        parser=RATE,
         metavar="R",
     ),
 ]
@@ -387,7 +396,7 @@ PerHost = Annotated[
     Parsed,
     option(
         "--per-host",
-        "Files at a time from one host; 0: no limit.",
+        "Files at a time from one host; fewer after 429 or 503; 0: no limit.",
         panel=MANNERS,
         parser=NUMBER,
         metavar="N",
@@ -399,7 +408,7 @@ LimitRate = Annotated[
         "--limit-rate",
         "Bytes a second of all together, as 20M; 0: no limit.",
         panel=MANNERS,
-        parser=BYTES,
+        parser=RATE,
         metavar="R",
     ),
 ]
@@ -407,7 +416,7 @@ MinFree = Annotated[
     Parsed,
     option(
         "--min-free",
-        "Room that stays free on the disk.",
+        "Room that stays free on the disk; what does not fit beside it waits.",
         panel=MANNERS,
         parser=BYTES,
         metavar="SIZE",

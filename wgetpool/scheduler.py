@@ -147,6 +147,7 @@ class Scheduler:
         self.tally.skipped += 1
         if why == "gone":
             self.tally.gone += 1
+            self.tally.forget(job)
         else:
             self.tally.finished_bytes += size
             self._learn_size(job, size)
@@ -268,7 +269,6 @@ class Scheduler:
         entries = []
         while not self.halted and (job := self._elsewhere.pop_due(self._clock.now())):
             self._move(job, FileState.PENDING)
-            self.tally.forget(job)
             self._aside[job.entry.name] = job
             entries.append(job.entry)
         return entries

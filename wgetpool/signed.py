@@ -20,6 +20,11 @@ _NEWER = {
 _OLDER = {"awsaccesskeyid", "googleaccessid", "ossaccesskeyid", "key-pair-id"}
 _AZURE = {"sv", "sp", "st", "se", "spr", "sr", "ss", "srt", "sip", "skoid"}
 _EPOCH = re.compile(r"\d{9,11}")
+_MAY_BE_SIGNED = re.compile(  # the others need no closer look, and may be very many
+    r"[?&](?:x-(?:amz|goog|oss)-|_nc_|expires=|policy=|response-content-|key-pair-id"
+    r"|(?:aws|oss)accesskeyid|googleaccessid)|\.core\.windows\.net[:/].*\?",
+    re.IGNORECASE,
+)
 
 
 # ---------------------------------------------------------------- when they expire
@@ -99,6 +104,8 @@ def _lacks_itself(url: Url) -> str:
     """What it lacks ("oh and oe") to be what it begins as; nothing where it is whole, or begins as
     no signed one does.
     """
+    if not _MAY_BE_SIGNED.search(url.reveal()):
+        return ""
     query = _query(url)
     keys = set(query)
     if any(vendor + "-signature" in keys for vendor in _NEWER) or keys & {"signature", "sig"}:
@@ -174,7 +181,7 @@ def same_site(url: Url, other: Url) -> bool:
 def _lacks(url: Url, kind: int) -> str:
     """What a link without a signature lacks of this kind of it, or by itself."""
     if kind == _UNSIGNED:
-        return _lacks_itself(url) if "?" in url.reveal() else ""
+        return _lacks_itself(url)
     query = _marked(url.reveal())
     words = zip(_SIGNATURES[kind], _MARKS[kind], strict=True)
     return " and ".join(word for word, mark in words if mark not in query)

@@ -216,10 +216,10 @@ def test_expired_files_go_on_with_a_list_that_is_replaced(box: Sandbox, cdn: Cdn
     cdn.ahead = 2 * HOUR
 
     with box.start_get(links, "-j", "1", *QUICK_LOOKS) as run:
-        hears(run, "links begin to expire")
+        hears(run, "of those to come expired meanwhile")
         wait_until(lambda: box.part_size("d.tar") == CUT)
         replace_list(box, {**{name: cdn.link(name) for name in names[:3]}, "d.tar": last})
-        hears(run, "was replaced: fresh links for 3 files")
+        hears(run, "was replaced: fresh links for 3 of ")
         gate.set()
         result = run.finish()
 
@@ -249,7 +249,7 @@ def test_one_that_is_refused_by_its_old_link_goes_on_with_the_new_one(
     with box.start_get(box.table({"a.tar": old}), *QUICK_LOOKS) as run:
         wait_until(over.is_set)
         replace_list(box, {"a.tar": cdn.link("a.tar")})
-        hears(run, "was replaced: fresh links for 1 file")
+        hears(run, "was replaced: fresh links for 1 of ")
         gate.set()
         run.finish()
 
@@ -290,15 +290,39 @@ def test_a_broken_new_list_is_reported_and_the_old_one_stays(box: Sandbox, cdn: 
     assert "SECRET" not in said
 
 
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (lambda _: "", "its links are cut: they lack oh and oe."),
+        (lambda over: f"?oh=SECRET&oe={int(over):X}", "its links have expired (the last at "),
+    ],
+)
+def test_a_new_list_of_links_that_are_of_no_use_is_not_taken(
+    box: Sandbox, cdn: Cdn, end: Callable[[float], str], reason: str
+) -> None:
+    """Cut, or over, while the old ones are good: all comes by these."""
+
+    def act(run: Run, links: dict[str, str]) -> None:
+        over = end(time.time() - 600)
+        replace_list(box, {name: url.partition("?")[0] + over for name, url in links.items()})
+        hears(run, "The old links stay.")
+
+    blobs, said = run_with_list(box, cdn, act)
+
+    assert box.files() == blobs
+    assert f"is not taken up: {reason}" in said
+    assert [len(cdn.asked_for(name)) for name in blobs] == [1, 1]
+
+
 def test_the_last_list_counts(box: Sandbox, cdn: Cdn) -> None:
     """Replaced twice, the second time in place: what is to come takes the newest link."""
     newest = {name: cdn.link(name, 3 * HOUR) for name in ("a.tar", "b.tar")}
 
     def act(run: Run, links: dict[str, str]) -> None:
         replace_list(box, {name: cdn.link(name, 2 * HOUR) for name in links})
-        hears(run, "was replaced: fresh links for 2 files")
+        hears(run, "was replaced: fresh links for 2 of ")
         (box.root / "links.tsv").write_text(table_text(newest))
-        hears(run, "was replaced: fresh links for 2 files", times=2)
+        hears(run, "was replaced: fresh links for 2 of ", times=2)
 
     blobs, _ = run_with_list(box, cdn, act)
 

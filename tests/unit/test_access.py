@@ -63,7 +63,6 @@ def test_nothing_asked_for_is_nothing_given() -> None:
         ("Authorization: Bearer abc", "Authorization: Bearer abc"),
         ("X-A:b", "X-A: b"),
         ("X-A:   b c:d  ", "X-A: b c:d"),
-        ("X-Empty:", "X-Empty: "),
         ("Cookie: a=b; c=d", "Cookie: a=b; c=d"),
         ("X-Umlaut: ä", "X-Umlaut: ä"),
     ],
@@ -106,13 +105,21 @@ def test_a_header_that_is_the_programs_own_affair_is_refused(name: str) -> None:
     assert f"{name} cannot be set: " in said
 
 
-@given(name=st.text(st.sampled_from("abcXYZ019-_!~"), min_size=1), value=st.text(NO_CONTROLS))
+@given(
+    name=st.text(st.sampled_from("abcXYZ019-_!~"), min_size=1),
+    value=st.text(NO_CONTROLS).filter(lambda value: value.strip(" ")),
+)
 def test_any_value_without_control_characters_goes_through(name: str, value: str) -> None:
     """One line in, one line out, and nothing but blanks at the ends is lost."""
     (header,) = read(headers=[f"X-{name}: {value}"]).headers
 
     assert header == f"X-{name}: {value.strip(' ')}"
     assert "\n" not in header
+
+
+def test_a_header_without_a_value_has_lost_its_quotes() -> None:
+    """`--header Authorization: Bearer x`: the rest seems to be sources."""
+    assert "put the whole line in quotes" in refused(headers=["Authorization:"])
 
 
 @given(st.text())

@@ -72,6 +72,27 @@ def test_a_size_may_have_a_unit(word: str, size: int) -> None:
     assert options.amount(word) == size
 
 
+@pytest.mark.parametrize("word", ["0.5", "0.0001k"])
+def test_a_size_of_less_than_a_byte_is_refused(word: str) -> None:
+    """It would come to 0, which often means no limit."""
+    with pytest.raises(ValueError):  # noqa: PT011  the sentence is made from the option
+        options.amount(word)
+
+
+@pytest.mark.parametrize("word", ["20MB/s", "20M", "20m/sec", "20MiB/S"])
+def test_a_rate_may_say_that_it_is_one(word: str) -> None:
+    """As people write it."""
+    assert options.rate(word) == 20 << 20
+
+
+def test_a_header_in_the_environment_is_a_line() -> None:
+    """Its blanks part nothing; lines part several."""
+    params = {param.name: param for param in options._tidy(list(params_of("get")))}
+
+    assert params["header"].split_envvar_value("A: b c\nD: e") == ["A: b c", "D: e"]
+    assert params["wget_option"].split_envvar_value("a=b 'c=d e'") == ["a=b", "c=d e"]
+
+
 def test_statuses_are_read_as_a_set() -> None:
     """With blanks or without."""
     assert options.statuses("403, 404,") == {403, 404}

@@ -219,7 +219,7 @@ def codes_below(heading: str) -> list[str]:
 
 
 def warnings_for(form: str) -> list[str]:
-    url = f"https://h/a{form}b?oh=1" if "/" in form else f"https://h/x?oh=1{form}x"
+    url = f"https://h/a{form}b?oh=1" if "/" in form else f"https://h/x?oh=1&oe=2{form}x"
     warned: list[str] = []
     choose([url], Selection(), stdin=io.BytesIO(), warn=warned.append)
     return warned

@@ -7,12 +7,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.doubles import NOON
 
 from wgetpool.model import Entry, FreshLinks, Url
 from wgetpool.relist import LOOKS, MORE_LOOKS, LinksFiles
 
 OLD = {"a.tar": "https://h.org/x/a.tar?sig=SECRET1", "b.tar": "https://h.org/x/b.tar?sig=SECRET2"}
 NEW = {name: url.replace("SECRET", "FRESH") for name, url in OLD.items()}
+
+
+def signed(oh: str, *minutes: float, host: str = "h.org") -> dict[str, str]:
+    """Links as Meta's, each good for so many minutes after noon."""
+    until = (int(NOON.timestamp() + 60 * each) for each in minutes)
+    return {
+        f"{name}.tar": f"https://{host}/{name}.tar?_nc_gid&oh={oh}&oe={at:X}"
+        for name, at in zip("abcdef", until, strict=False)
+    }
 
 
 def text_of(links: dict[str, str], end: str = "\n") -> str:
@@ -23,12 +33,13 @@ def text_of(links: dict[str, str], end: str = "\n") -> str:
 class Stage:
     """A links file that was read, and what watches it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, old: dict[str, str] | None = None, *more: str) -> None:
+        old = OLD if old is None else old
         self.path = folder / "links.tsv"
-        self.path.write_text(text_of(OLD))
+        self.path.write_text(text_of(old))
         self.age = 0
-        self.watched = LinksFiles([str(self.path)])
-        self.watched.watch([Entry(name, Url(url)) for name, url in OLD.items()])
+        self.watched = LinksFiles([str(self.path), *more], now=lambda: NOON)
+        self.watched.watch([Entry(name, Url(url)) for name, url in old.items()])
 
     def replace(self, text: str | bytes) -> None:
         """Another file takes the name, as `mv` does it."""
@@ -216,7 +227,6 @@ def test_one_bad_line_keeps_the_whole_old_list(stage: Stage) -> None:
         (b"<html>please log in</html>\n", "no URL, and no header"),
         (b"# nothing yet\n", "names no file"),
         (b"https://h.org/c.tar?sig=SECRET\n", "none of the files of this run"),
-        (text_of(OLD).encode(), "the same as before"),
         (b"https://h.org/a.tar?SECRET1\nhttps://i.org/a.tar?SECRET2\n", "has another URL"),
     ],
 )
@@ -228,6 +238,144 @@ def test_what_is_no_list_of_these_files_is_complained_of(
 
     assert reason in stage.complaint()
     assert stage.look(5) == []
+
+
+def test_the_same_list_once_more_is_not_worth_a_word(stage: Stage) -> None:
+    """Touched, written again, copied again: the links are as before."""
+    stage.write(text_of(OLD))
+    touched = stage.look(5)
+    stage.replace(text_of(NEW))
+    first = stage.links()
+    stage.replace(text_of(NEW))
+
+    assert touched == []
+    assert first == NEW
+    assert stage.look(5) == []
+
+
+# ---------------------------------------------------------------- one that is worse
+
+CURRENT = signed("OLD", 15, 15)
+
+
+def without_query(links: dict[str, str]) -> dict[str, str]:
+    return {name: url.partition("?")[0] for name, url in links.items()}
+
+
+def cut(links: dict[str, str]) -> dict[str, str]:
+    return {name: url.rpartition("&")[0] for name, url in links.items()}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (CURRENT, without_query(CURRENT), "its links are cut: they lack oh and oe."),
+        (
+            CURRENT,
+            {**CURRENT, "b.tar": "https://h.org/b.tar"},
+            "its links are cut: they lack oh and oe for 1 file.",
+        ),
+        (CURRENT, cut(CURRENT), "its links are cut: they lack oe."),
+        (cut(CURRENT), cut(signed("NEW", 15, 15)), "its links are cut: they lack oe."),
+        (
+            CURRENT,
+            signed("NEW", -20, -10),
+            "its links have expired (the last at 2026-03-01 11:50 UTC).",
+        ),
+        (
+            CURRENT,
+            signed("NEW", 5, 10),
+            "its links expire before the old ones (the last at 2026-03-01 12:10 UTC).",
+        ),
+        (
+            signed("OLD", -30, -30),
+            signed("NEW", -10, -10),
+            "its links have expired, too (the last at 2026-03-01 11:50 UTC).",
+        ),
+        (
+            {"a.tar": "https://i.org/a.tar", "b.tar": "https://i.org/b.tar"},
+            signed("NEW", -10, -10),
+            "its links have expired (the last at 2026-03-01 11:50 UTC).",
+        ),
+        (
+            CURRENT,
+            {**signed("NEW", -10), "b.tar": "https://h.org/b.tar"},
+            "its links have expired (the last at 2026-03-01 11:50 UTC) for 1 file,"
+            " and are cut: they lack oh and oe for 1 file.",
+        ),
+    ],
+)
+def test_a_list_that_is_worse_than_the_old_one_is_not_taken(
+    tmp_path: Path, old: dict[str, str], new: dict[str, str], reason: str
+) -> None:
+    """Its links are of no use, or of less; the reason is told, and a better list is taken then."""
+    stage = Stage(tmp_path, old)
+    better = signed("NEWEST", 30, 30)
+
+    stage.replace(text_of(new))
+    told = stage.complaint()
+    stage.replace(text_of(better))
+
+    assert f"is not taken up: {reason} The old links stay." in told
+    assert "_nc_gid" not in told
+    assert stage.links() == better
+
+
+def test_what_is_good_of_a_list_is_taken(tmp_path: Path) -> None:
+    """The rest keeps its old links, and how many these are is told, and why."""
+    stage = Stage(tmp_path, signed("OLD", 15, 15, 15, 15, 15))
+    new = signed("NEW", 30, -10, -20, 5, 30)
+    bad = {"e.tar": "https://h.org/e.tar?_nc_gid"}
+
+    stage.replace(text_of({**new, **bad}))
+    (fresh,) = stage.look()
+
+    assert {name: url.reveal() for name, url in fresh.links.items()} == {"a.tar": new["a.tar"]}
+    assert fresh.left_out == (
+        "The old links stay for 4 files: the new ones"
+        " have expired (the last at 2026-03-01 11:50 UTC) for 2 files,"
+        " and expire before the old ones (the last at 2026-03-01 12:05 UTC) for 1 file,"
+        " and are cut: they lack oh and oe for 1 file"
+    )
+    assert (fresh.complaint, fresh.missing) == ("", 0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (CURRENT, signed("NEW", 15, 16)),
+        (signed("OLD", -10, -10), signed("NEW", 5, 5)),
+        (CURRENT, signed("NEW", 5, 5, host="mirror.net")),
+        (CURRENT, without_query(signed("NEW", 5, 5, host="mirror.net"))),
+        (cut(CURRENT), signed("NEW", 5, 5)),
+        (without_query(CURRENT), signed("NEW", 5, 5)),
+    ],
+)
+def test_a_list_that_is_no_worse_is_taken_without_a_word(
+    tmp_path: Path, old: dict[str, str], new: dict[str, str]
+) -> None:
+    """Also a mirror's, whose links are good for a shorter time, or need no signature."""
+    stage = Stage(tmp_path, old)
+
+    stage.replace(text_of(new))
+    (fresh,) = stage.look()
+
+    assert {name: url.reveal() for name, url in fresh.links.items()} == new
+    assert (fresh.left_out, fresh.complaint) == ("", "")
+
+
+def test_the_files_that_a_list_lacks_are_counted(tmp_path: Path) -> None:
+    """Of those that were chosen; of several sources, nobody knows which one had named a file."""
+    old, new = signed("OLD", 15, 15, 15), signed("NEW", 30)
+    (tmp_path / "more").mkdir()
+    only = Stage(tmp_path, old)
+    one_of_two = Stage(tmp_path / "more", old, "https://h.org/z.tar")
+
+    for stage in (only, one_of_two):
+        stage.replace(text_of({**new, "y.tar": "https://h.org/y.tar"}))
+
+    assert [fresh.missing for fresh in only.look()] == [2]
+    assert [fresh.missing for fresh in one_of_two.look()] == [0]
 
 
 def test_a_folder_in_the_place_of_the_list_is_waited_out(stage: Stage) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wgetpool.model import Url
-from wgetpool.signed import cut_among, expires_at, looks_cut
+from wgetpool.signed import cut_among, expires_at, lacks_beside, looks_cut
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 QUICK = settings(max_examples=50, deadline=None)
@@ -224,8 +224,67 @@ def test_what_a_cut_link_lacks_is_told_as_its_vendor_writes_it() -> None:
     """Meta's has two parts, and lacks one of them when it was cut between."""
     meta, s3 = f"?{META}", f"?{S3}"
 
-    assert cut_among(listed(meta, meta, "?_nc_gid&oh=00_AfA")) == {2: "oh and oe"}
+    assert cut_among(listed(meta, meta, "?_nc_gid&oh=00_AfA")) == {2: "oe"}
     assert cut_among(listed(s3, s3, "")) == {2: "X-Amz-Signature"}
+
+
+@pytest.mark.parametrize(
+    ("query", "lacks"),
+    [
+        ("?oh=00_AfA", "oe"),
+        ("?_nc_gid&oh=00_AfA", "oe"),
+        ("?_nc_gid&oe=65A1B2C3", "oh"),
+        ("?_nc_gid", "oh and oe"),
+        ("", "oh and oe"),
+    ],
+)
+def test_only_what_is_missing_is_named(query: str, lacks: str) -> None:
+    """Beside whole ones, and beside the link that it is to replace."""
+    meta = f"?{META}"
+    cut, whole = listed(query, meta)
+
+    assert cut_among([whole, whole, cut]) == {2: lacks}
+    assert lacks_beside(cut, whole) == lacks
+
+
+@pytest.mark.parametrize("whole", WHOLE.values(), ids=WHOLE)
+def test_cut_links_are_told_without_whole_ones_beside_them(whole: str) -> None:
+    """Most of the list is cut, or all of it: each shows it by itself."""
+    cut = whole.partition("&")[0]
+
+    assert list(cut_among([Url(cut), Url(whole), Url(cut)])) == [0, 2]
+    assert list(cut_among([Url(cut)])) == [0]
+
+
+def test_what_a_link_lacks_by_itself_is_told_as_its_vendor_writes_it() -> None:
+    """The older schemes begin alike: it is named by none of their words."""
+    cut = {name: cut_among([Url(url.partition("&")[0])])[0] for name, url in WHOLE.items()}
+
+    assert cut == {
+        "Meta": "oh and oe",
+        "S3": "X-Amz-Signature",
+        "S3 with a name": "the signature",
+        "S3 of old": "the signature",
+        "Google": "X-Goog-Signature",
+        "Google of old": "the signature",
+        "CloudFront": "the signature",
+        "CloudFront with a policy": "the signature",
+        "Azure": "sig",
+        "OSS": "the signature",
+        "OSS of now": "X-Oss-Signature",
+    }
+
+
+@pytest.mark.parametrize("whole", WHOLE.values(), ids=WHOLE)
+def test_a_link_is_held_against_the_one_that_it_is_to_replace(whole: str) -> None:
+    """At the same site it needs the same signature; a mirror may need none."""
+    old = Url(whole)
+
+    assert lacks_beside(old, old) == ""
+    assert lacks_beside(Url(whole.partition("&")[0]), old)
+    assert lacks_beside(Url(whole.partition("?")[0]), old)
+    assert lacks_beside(Url("https://mirror.example.com/a.tar"), old) == ""
+    assert lacks_beside(old, Url(whole.partition("?")[0])) == ""
 
 
 def test_a_few_signed_links_make_no_others_cut() -> None:

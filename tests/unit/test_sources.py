@@ -431,9 +431,22 @@ def test_cut_links_among_whole_ones_are_marked_and_named_once():
 
     assert [entry.name for entry in entries if entry.cut] == [f"cut{n}.tar" for n in range(4)]
     (told,) = warnings
-    assert told.startswith("4 of the chosen links lack oh and oe, which the others have")
+    assert told.startswith("4 of the chosen links lack oh and oe, which whole ones have")
     assert "cut0.tar, cut1.tar, cut2.tar and 1 more" in told
     assert "SECRET" not in told
+
+
+def test_cut_links_are_named_where_they_are_the_most():
+    """No whole one is needed to tell them; each is named by what it lacks."""
+    warnings: list[str] = []
+    good = [f"https://h/{place}.tar?_nc_gid&{SIGNED}" for place in range(4)]
+    bad = [f"https://h/cut{place}.tar?_nc_gid&oh=SECRET" for place in range(8)]
+
+    entries = chosen("\n".join([*good, *bad]), warnings=warnings)
+
+    assert [entry.name for entry in entries if entry.cut] == [f"cut{n}.tar" for n in range(8)]
+    (told,) = warnings
+    assert told.startswith("8 of the chosen links lack oe, which whole ones have: they are cut")
 
 
 def test_cut_links_of_two_vendors_are_named_apart():
