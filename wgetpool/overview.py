@@ -93,11 +93,14 @@ def _counts(folder: Folder) -> Iterator[str]:
 
 
 def _here(folder: Folder) -> str:
-    here = format_size(sum(file.bytes for file in folder.wanted))
-    if not folder.size or folder.is_whole:
+    """A part of what failed is here, too, and goes on one day."""
+    counted = [file for file in folder.files if file.state != "failed" or file.bytes]
+    sizes = [file.size for file in counted if file.size is not None]
+    here = format_size(folder.bytes)
+    if not sizes or folder.is_whole:
         return here
-    exact = all(file.size is not None for file in folder.wanted)
-    return f"{here} of {'' if exact else 'about '}{format_size(folder.size)}"
+    about = "" if len(sizes) == len(counted) else "about "
+    return f"{here} of {about}{format_size(sum(sizes) * len(counted) // len(sizes))}"
 
 
 def _since(last: Sample | None) -> str:

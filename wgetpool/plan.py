@@ -16,7 +16,7 @@ from wgetpool.part import peek
 from wgetpool.publish import Presence, Surveyed, survey_read_only
 from wgetpool.signed import expires_at
 from wgetpool.store import Store
-from wgetpool.words import count, format_size
+from wgetpool.words import count, format_size, format_time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,8 @@ class Plan:
     `size` sums their sizes where all are known, by the list or from earlier runs, and `known_size`
     those that are; `unknown_sizes` counts the others. `to_come` is what is missing of the known
     ones and of those in the way, `free` what is free where DIR is, in bytes. `expired`: files to
-    fetch whose links have expired, by this machine's clock.
+    fetch whose links have expired, by this machine's clock; `expires` is when the first of the
+    others does (ISO 8601).
     """
 
     files: int
@@ -41,6 +42,7 @@ class Plan:
     to_come: int
     free: int | None
     expired: int
+    expires: str | None
 
 
 def print_plan(settings: Settings, entries: list[Entry], *, json: bool, out: TextIO) -> int:
@@ -68,6 +70,8 @@ def _plan(settings: Settings, entries: list[Entry], now: datetime) -> Plan:
     known = [(size, here) for size, here in missing if size is not None]
     in_the_way = ((one.told_size, one.size) for one in strange if one.told_size is not None)
     sized = sum(size for size, _ in known)
+    times = [at for one in absent if (at := expires_at(one.entry.url)) is not None]
+    good = [at for at in times if at > now]
     return Plan(
         files=len(entries),
         whole=groups[Presence.KNOWN],
@@ -81,7 +85,8 @@ def _plan(settings: Settings, entries: list[Entry], now: datetime) -> Plan:
         unknown_sizes=len(absent) - len(known),
         to_come=sum(max(size - here, 0) for size, here in (*known, *in_the_way)),
         free=store.free(),
-        expired=sum(_has_expired(one.entry, now) for one in absent),
+        expired=len(times) - len(good),
+        expires=min(good).isoformat() if good else None,
     )
 
 
@@ -93,21 +98,16 @@ def _missing(store: Store, one: Surveyed) -> tuple[int | None, int]:
     return one.told_size, one.size
 
 
-def _has_expired(entry: Entry, now: datetime) -> bool:
-    expiry = expires_at(entry.url)
-    return expiry is not None and expiry <= now
-
-
 def _plan_rows(plan: Plan, settings: Settings) -> Iterable[tuple[int, str]]:
     told = f" ({format_size(plan.known_size)}" if plan.known_size else ""
     if told:
         unknown = f", and {count(plan.unknown_sizes, 'file')} of unknown size"
         told += unknown * (plan.unknown_sizes > 0) + ")"
     yield plan.whole, "whole already"
-    yield plan.to_fetch, f"to fetch, {settings.workers} at a time{told}"
+    yield plan.to_fetch - plan.expired, f"to fetch, {settings.workers} at a time{told}"
     rows = (
-        (plan.begun, f"of these begun: {format_size(plan.begun_bytes)} are here"),
-        (plan.expired, "of these not tried: their links have expired; get a new links file"),
+        (plan.expired, "not tried: their links have expired; get a new links file"),
+        (plan.begun, f"begun: {format_size(plan.begun_bytes)} are here"),
         (plan.gone, "left out: " * settings.skip_gone + "fetched before and gone since"),
         (
             plan.in_the_way,
@@ -118,6 +118,16 @@ def _plan_rows(plan: Plan, settings: Settings) -> Iterable[tuple[int, str]]:
 
 
 def _room_lines(plan: Plan, settings: Settings) -> Iterator[str]:
-    """What is still to come against what is free, where something is known to come."""
-    if plan.to_come and plan.free is not None:
-        yield against_room(plan.to_come, plan.free, settings.manners.min_free)
+    """When links expire, and what is still to come against what is free."""
+    if plan.expires:
+        yield f"links expire from {format_time(datetime.fromisoformat(plan.expires))} on"
+    if plan.free is None or not plan.to_fetch + plan.in_the_way:
+        return
+    manners = settings.manners
+    if plan.to_come:
+        yield against_room(plan.to_come, plan.free, manners.min_free)
+    else:
+        kept = f", {format_size(manners.min_free)} are kept (--min-free)"
+        yield f"sizes are not known yet; {format_size(plan.free)} are free{kept}"
+    if plan.to_come > plan.free - manners.min_free:
+        yield "not all fits: get ends with exit code 3 (--force fetches what there is room for)"

@@ -65,6 +65,12 @@ class Summary:
     def _goes_on(self) -> list[str]:
         if not self.command:
             return ["The same command again goes on with what is left."]
+        if Cause.NO_SPACE in self._failures.causes and " --force" not in self.command:
+            # By now more sizes are known, and the check before the start would refuse.
+            return [
+                "The command that goes on, as far as there is room:",
+                f"    {self.command} --force",
+            ]
         return ["The command that goes on:", f"    {self.command}"]
 
     def _outcome(self, end: RunFinished) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from os import PathLike
 from typing import Any, TextIO
 
@@ -76,8 +76,8 @@ def format_left(seconds: float) -> str:
 
 
 def format_time(at: datetime) -> str:
-    """'2026-12-01 14:00 UTC', for what servers and people of other zones know too."""
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    """'2026-12-01 14:00 CET', as the clock of whoever reads it shows it."""
+    return f"{at.astimezone():%Y-%m-%d %H:%M %Z}"
 
 
 def _power(size: float) -> int:

@@ -188,3 +188,10 @@ def test_no_control_character_of_a_name_gets_out() -> None:
     lines = tell([file(name, "partial", 5)], run(replace(running(1), name=name)))
 
     assert all(line.isprintable() for line in lines)
+
+
+def test_the_part_of_what_failed_is_here() -> None:
+    """Its link has expired, say, and a fresh one goes on with it."""
+    failed = file("a", "failed", GIB, size=2 * GIB, reason="the link has expired")
+
+    assert "1.0 GiB of 2.0 GiB here" in tell([failed])[:3]

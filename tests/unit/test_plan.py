@@ -172,6 +172,7 @@ def test_expired_links_of_what_is_to_fetch_are_counted(store: Store) -> None:
     found = told(settings(store), [entry(name, query=query) for name, query in names.items()])
 
     assert found["expired"] == 2
+    assert found["expires"] is not None
 
 
 def test_the_words_have_a_line_each(store: Store, disk: Callable[[int | None], None]) -> None:
@@ -182,16 +183,17 @@ def test_the_words_have_a_line_each(store: Store, disk: Callable[[int | None], N
     lines = words(settings(store, min_free=GIB), entries).splitlines()
 
     assert lines[2:] == [
-        "         3  to fetch, 4 at a time (4.0 GiB, and 1 file of unknown size)",
-        "         1  of these not tried: their links have expired; get a new links file",
+        "         2  to fetch, 4 at a time (4.0 GiB, and 1 file of unknown size)",
+        "         1  not tried: their links have expired; get a new links file",
         "4.0 GiB are still to come, 3.0 GiB are free, 1.0 GiB are kept (--min-free)",
+        "not all fits: get ends with exit code 3 (--force fetches what there is room for)",
     ]
 
 
 def test_the_words_say_nothing_of_what_is_not_known(
     store: Store, disk: Callable[[int | None], None]
 ) -> None:
-    """No sizes, no room."""
+    """Without sizes what is free is all that can be told."""
     disk(3 * GIB)
 
     told = words(settings(store), [entry("a"), entry("b")])
@@ -199,6 +201,7 @@ def test_the_words_say_nothing_of_what_is_not_known(
     assert told.splitlines()[1:] == [
         "         0  whole already",
         "         2  to fetch, 4 at a time",
+        "sizes are not known yet; 3.0 GiB are free, 0 B are kept (--min-free)",
     ]
 
 
