@@ -83,8 +83,14 @@ def describe(event: Event, *, verbose: bool = False) -> str | None:  # noqa: PLR
 
 def next_try(file: Waiting) -> str:
     """'try 3, again in 20 s: HTTP 503', of a file that waits."""
-    when = f"again in {format_left(file.due_in)}" if file.due_in > 0 else "when a worker is free"
+    when = f"again in {format_left(file.due_in)}" if file.due_in > 0 else _turn(file.reason)
     return f"try {file.attempt}, {when}: {printable(in_general(file.reason))}"
+
+
+def _turn(reason: str) -> str:
+    """A server that has said that it is too much may be asked for less than there are workers."""
+    refused = reason.startswith(("HTTP 429", "HTTP 503"))
+    return "when its server is asked for more" if refused else "when a worker is free"
 
 
 def _again(event: AttemptFailed) -> str:

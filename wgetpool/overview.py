@@ -150,9 +150,9 @@ def _tables(folder: Folder, width: int) -> Iterator[str]:
     if len(folder.runs) == 1 and (elsewhere := folder.runs[0].elsewhere):
         yield f"and {count(elsewhere, 'file')} of another run"
     if expired := sum(run.expired for run in folder.runs):
-        yield f"and {count(expired, 'file')} with expired links: a newer links file helps"
+        yield f"waiting for fresh links: {count(expired, 'link')} expired"
     if no_room := sum(run.no_room for run in folder.runs):
-        yield f"and {count(no_room, 'file')} for which there is no room on the disk"
+        yield f"waiting for room on the disk: {count(no_room, 'file')}"
 
 
 def _room(rows: Sequence[Sequence[str]], width: int) -> int:

@@ -79,10 +79,10 @@ class Summary:
         known = end.skipped - gone - adopted
         how = ((end.done, "fetched"), (known, "known already"), (adopted, "taken over as found"))
         rest = ((end.failed, "failed"), (end.left, "not fetched"))
-        told = ", ".join(f"{number} {word}" for number, word in how if number)
+        told = ", ".join(f"{number:,} {word}" for number, word in how if number)
         files = count(whole + end.failed + end.left, "file")
-        line = f"{whole} of {files} whole" + (f" ({told})" if told else "")
-        return line + "".join(f", {number} {word}" for number, word in rest if number)
+        line = f"{whole:,} of {files} whole" + (f" ({told})" if told else "")
+        return line + "".join(f", {number:,} {word}" for number, word in rest if number)
 
     def _amount(self, end: RunFinished) -> str:
         mean = format_rate(end.bytes / max(end.seconds, 0.001))

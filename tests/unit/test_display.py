@@ -178,7 +178,7 @@ class TestBoard:
         """It waits for nothing but a worker."""
         lines = draw(progress(waiting=(waiting(due_in=0.0),), waiting_count=1))
 
-        assert "try 3, when a worker is free: " in lines[1]
+        assert "try 3, when its server is asked for more: " in lines[1]
 
     def test_without_unicode_the_bars_are_ascii(self):
         """A terminal that knows only ASCII still shows bars."""
