@@ -161,6 +161,8 @@ class Board:
         elif progress.expired:
             links = count(progress.expired, "link")
             yield Text(f"waiting for fresh links: {links} expired", DIM)
+        elif progress.no_room:
+            yield Text(f"waiting for room on the disk: {count(progress.no_room, 'file')}", DIM)
 
     def _draw_total(self, progress: Progress, width: int) -> Text:
         """What matters most stays where there is little room: files, time left, failures."""

@@ -226,7 +226,9 @@ def get(
 
         return print_plan(settings, entries, json=json, out=sys.stdout)
     wishes = Wishes(json=json, quiet=bool(quiet), verbose=bool(verbose), interval=progress_interval)
-    if wait_for_links and not relister.names:
+    source = ctx.get_parameter_source("wait_for_links")  # other commands share the environment
+    is_typed = source is not None and source.name == "COMMANDLINE"
+    if wait_for_links and is_typed and not relister.names:
         raise typer.BadParameter("--wait-for-links needs a links file that can be replaced")
     return run_pool(settings, entries, wishes, relister=relister)
 

@@ -217,7 +217,8 @@ def _file_status(store: Store, record: FileRecord) -> FileStatus:
 
 def _is_held(record: FileRecord) -> bool:
     """Whether the last that was heard of it is that it waits for a fresh link, or for room."""
-    return record.state == "pending" and record.cause is not None
+    held = record.reason is not None and record.cause is not None  # one that failed has no reason
+    return record.state == "pending" and held
 
 
 def _cause(word: str | None) -> Cause:

@@ -6,14 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from wgetpool.errors import MachineError
-from wgetpool.ledger import LedgerError, read_size_to_come, read_sizes
+from wgetpool.ledger import LedgerError, read_size, read_sizes
 from wgetpool.model import Entry
 from wgetpool.part import recorded_sizes
 from wgetpool.store import Store, length_of, names_in
 from wgetpool.words import count, format_size
 
 
-def demand_room(store: Store, entries: Sequence[Entry], *, min_free: int) -> None:
+def demand_room(
+    store: Store, entries: Sequence[Entry], *, min_free: int, skip_gone: bool = False
+) -> None:
     """Raises MachineError where what is known to be still to come is more than the disk has room
     for: by the sizes in the list and in the ledger. Costs next to nothing where all fits anyway.
     """
@@ -23,10 +25,10 @@ def demand_room(store: Store, entries: Sequence[Entry], *, min_free: int) -> Non
     parts = recorded_sizes(store)
     if _most_to_come(store, entries, parts) <= room:
         return
-    wanted = _wanted(store, entries, parts)
+    folders = _Folders(store)
+    wanted = _wanted(store, entries, parts, None if skip_gone else folders)
     if sum(size for _, size in wanted) <= room:
         return
-    folders = _Folders(store)
     to_come = [size - here for name, size in wanted if size > (here := folders.length(name))]
     missing = sum(to_come)
     if missing <= room:
@@ -45,15 +47,15 @@ def _most_to_come(store: Store, entries: Sequence[Entry], parts: Mapping[str, in
     if len(listed) < len(entries):
         most += sum(parts.values())
         with suppress(LedgerError, OSError):  # the run will say what is wrong with it
-            most += read_size_to_come(store.ledger) if store.ledger.exists() else 0
+            most += read_size(store.ledger) if store.ledger.exists() else 0
     return most
 
 
 def _wanted(
-    store: Store, entries: Iterable[Entry], parts: Mapping[str, int]
+    store: Store, entries: Iterable[Entry], parts: Mapping[str, int], folders: _Folders | None
 ) -> list[tuple[str, int]]:
-    """The files that are not done, with their sizes, where anything here tells them. Looks at none
-    of them.
+    """The files that are not done, or are gone from their `folders` since (None: those are not
+    wanted back), with their sizes, where anything here tells them. Looks at none of them.
     """
     ledger: dict[str, tuple[bool, int | None]] = {}
     with suppress(LedgerError, OSError):
@@ -62,7 +64,8 @@ def _wanted(
     wanted = []
     for entry in entries:
         done, known = ledger.get(entry.name, (False, None))
-        if done and entry.size in {None, known}:
+        here = folders is None or folders.has(entry.name) if done else False
+        if here and entry.size in {None, known}:
             continue
         size = known if entry.size is None else entry.size
         size = parts.get(entry.name) if size is None else size
@@ -78,12 +81,20 @@ class _Folders:
         self._store = store
         self._names: dict[str, frozenset[str]] = {}
 
+    def has(self, name: str) -> bool:
+        """Whether something of this name is there."""
+        folder, _, base = name.rpartition("/")
+        return base in self._there(folder)
+
+    def _there(self, folder: str) -> frozenset[str]:
+        if folder not in self._names:
+            self._names[folder] = names_in(self._store.directory / folder)
+        return self._names[folder]
+
     def length(self, name: str) -> int:
         """Bytes that are here of it: in its part, or under its own name."""
         folder, _, base = name.rpartition("/")
-        if folder not in self._names:
-            self._names[folder] = names_in(self._store.directory / folder)
-        there = self._names[folder]
+        there = self._there(folder)
         part = length_of(self._store.part(name)) if f"{base}.part" in there else 0
         return max(part, length_of(self._store.final(name)) if base in there else 0)
 

@@ -22,6 +22,8 @@ SOON = 10.0  # seconds within which a retry counts for the sharing of the line
 
 # The server has not been asked, or has not been able to answer.
 _NOT_ASKED = {Ending.ELSEWHERE, Ending.NOT_STARTED, Ending.SHORT, Ending.STOPPED}
+# Or it was ended by us: of a host that serves, its answer's head has told.
+_TELLS_NOTHING = _NOT_ASKED | {Ending.RECALLED, Ending.NO_ROOM}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +70,9 @@ class Gate:
 
     def leave(self, job: Job, outcome: Outcome) -> None:
         """It is over."""
-        asked = outcome.ending not in _NOT_ASKED
-        if asked:
+        if outcome.ending not in _NOT_ASKED:
             self.slots.started()
+        asked = outcome.ending not in _TELLS_NOTHING
         self.hosts.ended(job.host, outcome.failure, since=job.attempt_at, asked=asked)
         self.shares.ended(outcome.name, received=outcome.received, seconds=outcome.seconds)
         self.room.release(outcome.name, length=outcome.after)

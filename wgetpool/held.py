@@ -48,7 +48,7 @@ class WithoutLink(Held):
 
     def good_again(self) -> list[Job]:
         """Those that were not even tried, and by the server's clock had not to be held."""
-        return [job for job in self if not job.attempts and not self._links.expired(job.entry.url)]
+        return [job for job in self if not job.attempts and not self._links.expired(job.entry)]
 
     def renewed(self) -> list[Job]:
         """Those that have a fresh link now."""

@@ -168,15 +168,14 @@ class Hosts:
     def _pause(self, spared: _Spared, retry_after: float | None, now: float) -> None:
         """The host is left alone, for as long as it has told or else for longer each time.
 
-        One that has refused all probes, as many as a file has tries, is not waited for any more: a
-        run must come to its end. Its files go on by their own waits and tries, one at a time.
+        One that has refused all probes, as many as a file has tries, is left alone for the first
+        wait each time, not for longer and longer: a run must come to its end.
         """
         spared.changed_at, spared.is_doubtful, spared.is_probed = now, True, False
         spared.pauses += 1
-        if spared.pauses > self._retry.tries:
-            return
+        barren = spared.pauses if spared.pauses <= self._retry.tries else 1
         jitter = (1.0 + self._jitter.random()) / 2  # half the full wait at least: a storm dies down
-        wait = policy.backoff_wait(self._retry, barren=spared.pauses, jitter=jitter)
+        wait = policy.backoff_wait(self._retry, barren=barren, jitter=jitter)
         spared.own_until = now + wait
         spared.paused_until = now + (retry_after or wait)
 

@@ -72,6 +72,13 @@ class Later:
         self._number += 1
         heapq.heappush(self._dues, Due(at, self._number, job))
 
+    def remove(self, is_wanted: Callable[[Job], bool]) -> list[Job]:
+        """Takes out those that are wanted, in the order of their instants."""
+        taken = [due for due in sorted(self._dues) if is_wanted(due.job)]
+        self._dues = [due for due in self._dues if not is_wanted(due.job)]
+        heapq.heapify(self._dues)
+        return [due.job for due in taken]
+
     def pop_due(self, now: float) -> Job | None:
         """The next one whose instant has come."""
         if self._dues and self._dues[0].at <= now:

@@ -252,10 +252,10 @@ def read_sizes(path: Path) -> Iterator[tuple[str, bool, int | None]]:
     return ((name, done > 0, size if isinstance(size, int) else None) for name, done, size in rows)
 
 
-def read_size_to_come(path: Path) -> int:
-    """The known sizes of all that is not done, in bytes together."""
+def read_size(path: Path) -> int:
+    """The known sizes of all files, in bytes together."""
     with _open_to_read(path) as (db, version):
-        query = "SELECT total(size) FROM files WHERE state NOT IN ('publishing', 'done')"
+        query = "SELECT total(size) FROM files"
         return int(db.execute(query).fetchone()[0]) if version else 0
 
 

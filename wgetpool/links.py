@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from wgetpool.model import Clock, Entry, Url
-from wgetpool.signed import expires_at
+from wgetpool.signed import expiry_of
 from wgetpool.words import count, format_time
 
 NOTICED = 60.0  # seconds by which two clocks may differ without a word
@@ -64,9 +64,10 @@ class Links:
         """The host has refused a link that had expired by its clock."""
         self._confirmed.add(host)
 
-    def expired(self, url: Url) -> datetime | None:
+    def expired(self, entry: Entry) -> datetime | None:
         """When the link expired; None while it has not, or does not tell."""
-        if (expiry := expires_at(url)) is None:
+        url = entry.url
+        if (expiry := expiry_of(entry)) is None:
             return None
         ours = expiry <= self._clock.wall()
         theirs = expiry <= self._now(url.host)
@@ -91,8 +92,8 @@ class Links:
         wanted = list(entries)
         times: list[datetime] = []
         for number, entry in enumerate(wanted):
-            url = self.latest(entry).url
-            expiry, now = expires_at(url), self._now(url.host)
+            latest = self.latest(entry)
+            expiry, now = expiry_of(latest), self._now(latest.url.host)
             turn = now + timedelta(seconds=left * number / len(wanted))
             if expiry is not None and now < expiry < turn:
                 times.append(expiry)

@@ -81,6 +81,9 @@ class Pacer:
         running = (replace(file, rate=self._rates[file.name][1].value) for file in seen.running)
         files = tuple(running)
         left = self._pace.left(seen.bytes, seen.size)
+        is_held = seen.expired or seen.no_room
+        if is_held and not (files or seen.waiting_count):
+            left = None  # it goes on when somebody brings what is missing
         if _nothing_to_begin(seen) and any(
             file.rate is not None and file.rate < 1 for file in files
         ):

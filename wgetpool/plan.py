@@ -14,7 +14,7 @@ from wgetpool.forecast import against_room
 from wgetpool.model import Entry, Settings
 from wgetpool.part import peek
 from wgetpool.publish import Presence, Surveyed, survey_read_only
-from wgetpool.signed import expires_at
+from wgetpool.signed import expiry_of
 from wgetpool.store import Store
 from wgetpool.words import count, format_size, format_time
 
@@ -70,7 +70,7 @@ def _plan(settings: Settings, entries: list[Entry], now: datetime) -> Plan:
     known = [(size, here) for size, here in missing if size is not None]
     in_the_way = ((one.told_size, one.size) for one in strange if one.told_size is not None)
     sized = sum(size for size, _ in known)
-    times = [at for one in absent if (at := expires_at(one.entry.url)) is not None]
+    times = [at for one in absent if (at := expiry_of(one.entry)) is not None]
     good = [at for at in times if at > now]
     return Plan(
         files=len(entries),

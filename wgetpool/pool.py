@@ -58,7 +58,7 @@ from wgetpool.outbox import GROUP, Outbox
 from wgetpool.publish import Presence, Publisher, Surveyed
 from wgetpool.records import done_row, row_of
 from wgetpool.scheduler import Scheduler
-from wgetpool.signed import expires_at
+from wgetpool.signed import expiry_of
 from wgetpool.store import RunLock, Store
 from wgetpool.words import BLOCKED, count
 
@@ -283,7 +283,12 @@ class Pool:
         """Makes what the run needs in DIR, and ends the wgets that killed runs left behind."""
         manners = self._settings.manners
         if not manners.force:
-            demand_room(self._store, self._entries, min_free=manners.min_free)
+            demand_room(
+                self._store,
+                self._entries,
+                min_free=manners.min_free,
+                skip_gone=self._settings.skip_gone,
+            )
         self._store.make()
         if self._settings.locking:
             self._store.demand_locks()
@@ -308,7 +313,7 @@ class Pool:
     def _survey_expired(self, publisher: Publisher) -> int:
         """How many files are still to come whose links have expired."""
         now = self._clock.wall()
-        entries = [e for e in self._entries if (at := expires_at(e.url)) and at <= now]
+        entries = [e for e in self._entries if (at := expiry_of(e)) and at <= now]
         return sum(one.presence is not Presence.KNOWN for one in publisher.survey(entries))
 
     def _on_open(self, opened: _Opened) -> None:
@@ -336,7 +341,8 @@ class Pool:
             self._complaints.append(self._publisher.warning)
         if 0 < opened.expired < len(self._entries):
             files = f"{opened.expired:,} of {count(len(self._entries), 'link')}"
-            self._complaints.append(f"{files} have expired, and are not tried")
+            told = "have expired by this machine's clock, and are not tried"
+            self._complaints.append(f"{files} {told}")
         for complaint in self._complaints:
             self._warn(complaint)
 

@@ -241,7 +241,7 @@ class Scheduler:
             if (job := self._next_ready()) is None:
                 self._blocked = len(self._ready) > 0
                 return None
-            if expired := self.links.expired(job.entry.url):
+            if expired := self.links.expired(job.entry):
                 reason = f"the link has expired (at {format_time(expired)})"
                 self._hold_for_link(job, reason)
                 if expired > self.links.began:  # of those before, the pool tells
@@ -362,13 +362,16 @@ class Scheduler:
         self.links.replace(fresh.links)
         ready = [(job, job.entry.name in self._ready.again) for job in self._ready]
         self._ready.drain()
-        waiting = (due.job for due in chain(self._backoff, self._elsewhere))
+        waiting = [due.job for due in chain(self._backoff, self._elsewhere)]
         aside = (*self._running.values(), *waiting, *self._aside.values(), *self._no_room)
         renewed = self._no_link.renewed()
         for job in (*aside, *renewed, *(job for job, _ in ready)):
             job.entry = self.links.latest(job.entry)
         for job, again in ready:
             self._ready.push(job, again=again)
+        # A host's Retry-After is not another one's.
+        for job in self._backoff.remove(lambda job: job.host != job.entry.url.host):
+            self._ready.push(job, again=True)
         for job in renewed:
             self._release(self._no_link, job)
         self._wait_until = None
@@ -399,7 +402,7 @@ class Scheduler:
         """Not where they end the run anyway."""
         if not self._no_link.is_news:
             return
-        expired = [self.links.expired(job.entry.url) for job in self._ready]
+        expired = [self.links.expired(job.entry) for job in self._ready]
         if self._running or None in expired:
             number = len(self._no_link) + sum(at is not None for at in expired)
             self._warn(self._no_link.warning(number))
@@ -449,8 +452,7 @@ class Scheduler:
         at once more, and again while others are there. Then what nobody brings is given up.
         """
         now = self._clock.now()
-        waits = others or self._wait_until is not None
-        if now >= self._look_again_at if waits else not self._looked_alone:
+        if now >= self._look_again_at if others else not self._looked_alone:
             self._look_again_at, self._looked_alone = now + RELOOK_MAX, not others
             for held in (self._no_link, self._no_room):
                 for job in held:

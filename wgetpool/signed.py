@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl, unquote
 
-from wgetpool.model import Url
+from wgetpool.model import Entry, Url
 
 # The newer schemes: all names begin alike, the last one is the signature.
 _NEWER = {
@@ -62,6 +62,13 @@ def expires_at(url: Url) -> datetime | None:
     except (ValueError, OverflowError, OSError):
         return None
     return told if told is not None and told >= _EARLIEST else None
+
+
+def expiry_of(entry: Entry) -> datetime | None:
+    """When the link of a file expires; None where it does not tell, or is cut: then what it tells
+    is not what is wrong with it.
+    """
+    return None if entry.cut else expires_at(entry.url)
 
 
 def _told_expiry(fields: Mapping[str, str]) -> datetime | None:

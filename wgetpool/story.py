@@ -29,12 +29,13 @@ class Story:
 
 def read_story(folder: Folder, file: FileStatus) -> Story:
     """What is known of the file, from the ledger and from the runs that are live."""
-    now = "; ".join(_going_on(folder, file))
+    going_on = "; ".join(_going_on(folder, file))
+    waits_for = "" if going_on else _waits_for(folder, file)
     return Story(
         file=file,
         attempts=read_attempts(folder.store.ledger, file.name),
-        now=now,
-        next_step=_next_step(folder, file, is_going_on=bool(now)),
+        now=going_on or waits_for,
+        next_step="" if going_on else _next_step(folder, file, is_held=bool(waits_for)),
     )
 
 
@@ -50,12 +51,26 @@ def _going_on(folder: Folder, file: FileStatus) -> Iterator[str]:
                 yield f"try {waiting.attempt} begins {when}"
 
 
-def _next_step(folder: Folder, file: FileStatus, *, is_going_on: bool) -> str:
-    if is_going_on or file.state == "done":
+def _waits_for(folder: Folder, file: FileStatus) -> str:
+    """What the file waits for; empty where no live run holds it. Of a run that cannot be seen only
+    the ledger tells.
+    """
+    if file.state not in {"partial", "pending"}:
+        return ""
+    runs = folder.runs
+    if file.cause is Cause.EXPIRED and any(run.expired or not run.seen for run in runs):
+        return "it waits for a fresh link"
+    if file.cause is Cause.NO_SPACE and any(run.no_room or not run.seen for run in runs):
+        return "it waits for room on the disk"
+    return ""
+
+
+def _next_step(folder: Folder, file: FileStatus, *, is_held: bool) -> str:
+    if file.state == "done":
         return ""
     if file.state == "failed" and file.cause in {None, Cause.OTHER}:  # that was all
         return "Run the same wgetpool get again: it tries the file once more."
-    if file.cause is not None:  # it failed, or is held
+    if file.cause is not None and (file.state == "failed" or is_held or not folder.runs):
         return next_step(file.cause, directory=str(folder.store.directory))
     if folder.runs:
         return "Nothing: the run comes to it."

@@ -281,6 +281,20 @@ class TestBoard:
             "12/50 files · 3.0/11.0 GiB · 0 B/s · 3 in another run",
         ]
 
+    @pytest.mark.parametrize(
+        ("held", "line"),
+        [
+            ({"expired": 6}, "waiting for fresh links: 6 links expired"),
+            ({"no_room": 1}, "waiting for room on the disk: 1 file"),
+        ],
+    )
+    def test_what_the_run_is_held_for_is_told_where_nothing_else_runs(self, held, line):
+        """It does not look as if it hung."""
+        alone, beside = draw(progress(running=(), **held)), draw(progress(**held))
+
+        assert alone[0] == line
+        assert line not in beside
+
     def test_a_run_where_all_files_wait_shows_them(self):
         """Without a line of a worker."""
         lines = draw(progress(running=(), waiting=(waiting(),), waiting_count=1))

@@ -102,6 +102,17 @@ def test_a_file_is_as_far_as_its_part_and_its_record_tell(store: Store) -> None:
     assert (found["done"].sha256, found["torn"].sha256) == ("ab", None)
 
 
+def test_a_file_that_is_tried_again_has_no_old_cause(store: Store) -> None:
+    """The ledger keeps that of the failure; one that is held has a reason as well."""
+    write(
+        store,
+        FileRecord(name="again", state="pending", cause="not_found"),
+        FileRecord(name="held", state="pending", cause="expired", reason="the link has expired"),
+    )
+
+    assert [file.cause for file in see(store).files] == [None, Cause.EXPIRED]
+
+
 @pytest.mark.parametrize("word", [None, "a word of another version"])
 def test_a_cause_that_is_not_known_is_any_other(store: Store, word: str | None) -> None:
     """An older ledger has none."""

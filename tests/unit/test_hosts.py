@@ -231,9 +231,9 @@ def test_a_host_that_tells_no_time_is_left_alone_longer_each_time() -> None:
 
 
 @pytest.mark.parametrize("after", [None, 100.0])
-def test_a_host_that_refuses_for_good_is_not_waited_for(after: float | None) -> None:
-    """After as many pauses as a file has tries its files have their own tries, one at a time: a run
-    comes to its end. As soon as one is served all is as before.
+def test_a_host_that_refuses_for_good_is_waited_for_shortly(after: float | None) -> None:
+    """After as many pauses as a file has tries: one file at a time, after what it has told or the
+    first back-off, so that a run comes to its end. As soon as one is served all is as before.
     """
     scene = Scene(tries=3)
     scene.refuse_all(2, after)
@@ -243,9 +243,13 @@ def test_a_host_that_refuses_for_good_is_not_waited_for(after: float | None) -> 
         scene.refuse_all(1, after)
 
     for _ in range(50):
+        wait = scene.hosts.due_in()
+        assert wait == pytest.approx(after or 5)
+        scene.clock.advance(wait or 0.0)
         since = scene.start()[0]
         assert not scene.hosts.admits(HOST), "one at a time"
         scene.refuse(since, after=after)
+    scene.clock.advance(scene.hosts.due_in() or 0.0)
     scene.serve(scene.start()[0])
     assert scene.hosts.limit(HOST) == 2
     scene.refuse_all(2, after)

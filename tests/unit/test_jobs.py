@@ -130,6 +130,16 @@ def test_what_is_due_comes_the_earliest_first() -> None:
     assert (later.next_at, len(later)) == (9.0, 1)
 
 
+def test_what_need_not_wait_any_longer_is_taken_out() -> None:
+    """In the order of their instants; the others wait on."""
+    later = Later()
+    for name, at in (("a", 5.0), ("b", 3.0), ("c", 4.0)):
+        later.push(job(name), at)
+
+    assert names(later.remove(lambda one: one.entry.name != "b")) == ["c", "a"]
+    assert (later.next_at, len(later)) == (3.0, 1)
+
+
 def test_an_empty_queue_waits_for_nothing() -> None:
     """There is no next instant."""
     assert Later().next_at is None

@@ -30,9 +30,9 @@ def test_a_link_expires_by_our_clock_before_a_server_was_heard() -> None:
     clock = FakeClock()
     links = Links(clock)
 
-    assert links.expired(link(60)) is None
+    assert links.expired(Entry("a.tar", link(60))) is None
     clock.advance(61)
-    assert links.expired(link(60)) == NOON + timedelta(seconds=60)
+    assert links.expired(Entry("a.tar", link(60))) == NOON + timedelta(seconds=60)
     assert links.by_whose_clock == "this machine's clock (2026-03-01 12:01 UTC now)"
 
 
@@ -40,9 +40,9 @@ def test_the_servers_clock_outranks_ours() -> None:
     """Ours is a day ahead: the link is still good."""
     links = Links(FakeClock())
 
-    assert links.expired(link(-HOUR)) is not None
+    assert links.expired(Entry("a.tar", link(-HOUR))) is not None
     assert links.hear("e.org", -24 * HOUR)
-    assert links.expired(link(-HOUR)) is None
+    assert links.expired(Entry("a.tar", link(-HOUR))) is None
     assert links.by_whose_clock == "the server's clock"
 
 
@@ -58,7 +58,7 @@ def test_each_host_has_a_clock_of_its_own() -> None:
 
     links.hear("other.org", -24 * HOUR)
 
-    assert links.expired(link(-HOUR)) is not None
+    assert links.expired(Entry("a.tar", link(-HOUR))) is not None
 
 
 def test_a_clock_by_which_good_links_expire_is_believed_when_one_is_refused() -> None:
@@ -66,14 +66,19 @@ def test_a_clock_by_which_good_links_expire_is_believed_when_one_is_refused() ->
     links = Links(FakeClock())
     links.hear("e.org", 24 * HOUR)
 
-    assert links.expired(link(HOUR)) is None
+    assert links.expired(Entry("a.tar", link(HOUR))) is None
     links.confirm("e.org")
-    assert links.expired(link(HOUR)) is not None
+    assert links.expired(Entry("a.tar", link(HOUR))) is not None
+
+
+def test_a_cut_link_is_not_expired_whatever_it_tells() -> None:
+    """It lacks what would make it good."""
+    assert Links(FakeClock()).expired(Entry("a.tar", link(-HOUR), cut=True)) is None
 
 
 def test_a_link_that_tells_no_expiry_never_expires() -> None:
     """A plain URL, above all."""
-    assert Links(FakeClock()).expired(Url("https://e.org/a.tar?x=1")) is None
+    assert Links(FakeClock()).expired(Entry("a.tar", Url("https://e.org/a.tar?x=1"))) is None
 
 
 # ---------------------------------------------------------------- fresh ones

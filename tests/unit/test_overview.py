@@ -108,6 +108,16 @@ def test_more_that_wait_are_counted() -> None:
     assert any(line.endswith("try 2, when a worker is free: r") for line in lines)
 
 
+def test_what_a_run_is_held_for_is_told() -> None:
+    """In whole sentences: nothing else may stand above them."""
+    lines = tell([file("a", "pending")] * 20, run(expired=6, no_room=1))
+
+    assert lines[lines.index("a run is working on it: pid 7") + 1 :][:2] == [
+        "waiting for fresh links: 6 links expired",
+        "waiting for room on the disk: 1 file",
+    ]
+
+
 def test_a_run_that_says_nothing_any_more_is_doubted() -> None:
     """Stopped, or hung: its numbers are old."""
     lines = tell([file("a", "pending")], replace(run(), heard=40.0))

@@ -131,6 +131,19 @@ def test_the_time_left_is_never_less_than_that_of_a_file_or_a_wait() -> None:
     assert pacer.complete(replace(slow, waiting=(wait,))).left == 300
 
 
+@pytest.mark.parametrize("held", [{"expired": 2}, {"no_room": 2}])
+def test_no_time_left_is_told_while_all_is_held(held: dict[str, int]) -> None:
+    """It goes on when somebody brings what is missing: nobody knows when."""
+
+    def left(*files: tuple[str, int, int], **held: Any) -> float | None:
+        pacer = Pacer(earlier=1000.0)
+        pacer.complete(replace(seen(1.0), size=10_000))
+        return pacer.complete(replace(seen(2.0, *files), size=10_000, **held)).left
+
+    assert left(**held) is None
+    assert left(("a", 1, 10), **held) == left() == pytest.approx(10, rel=0.1)
+
+
 def test_a_last_file_that_does_not_come_on_leaves_no_time_left() -> None:
     """Nobody knows then. While others are still to begin, they are what counts."""
 

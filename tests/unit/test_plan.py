@@ -110,7 +110,12 @@ def words(of: Settings, entries: Iterable[Entry]) -> str:
 
 
 def demand(of: Settings, entries: Iterable[Entry]) -> None:
-    demand_room(Store(of.directory), list(entries), min_free=of.manners.min_free)
+    demand_room(
+        Store(of.directory),
+        list(entries),
+        min_free=of.manners.min_free,
+        skip_gone=of.skip_gone,
+    )
 
 
 def complaint(of: Settings, entries: Iterable[Entry]) -> str:
@@ -347,5 +352,15 @@ def test_a_long_list_costs_no_look_at_its_files(
     names = [f"f{n}" for n in range(2000)]
     put(store, *(FileRecord(name=name, state="done", size=GIB) for name in names[:-3]))
 
-    demand(settings(store), [entry(name, GIB) for name in names[:-3]])
-    demand(settings(store), [entry(name, 1000) for name in names[-3:]])
+    skipping = settings(store, skip_gone=True)
+    demand(skipping, [entry(name, GIB) for name in names[:-3]])
+    demand(skipping, [entry(name, 1000) for name in names[-3:]])
+
+
+def test_what_is_gone_is_to_come_again(store: Store, disk: Callable[[int | None], None]) -> None:
+    """It was done, and is fetched again: unless it is not wanted back."""
+    disk(MIB)
+    put(store, FileRecord(name="moved", state="done", size=GIB))
+
+    assert "1.0 GiB are still to come" in complaint(settings(store), [entry("moved")])
+    demand(settings(store, skip_gone=True), [entry("moved")])

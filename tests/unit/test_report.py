@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 from wgetpool.events import (
     AttemptFailed,
     AttemptStarted,
+    AttemptStopped,
     Event,
     FileDone,
     FileFailed,
+    FileHeld,
     FileSkipped,
     Progress,
     RunFinished,
@@ -26,7 +29,7 @@ from wgetpool.events import (
     Warned,
 )
 from wgetpool.lines import describe
-from wgetpool.model import FailureClass, Wishes
+from wgetpool.model import Cause, EndedFor, FailureClass, Wishes
 from wgetpool.report import PlainReporter, make_reporter
 from wgetpool.summary import Summary
 from wgetpool.words import (
@@ -68,6 +71,10 @@ def retried(name: str = "a b.tar", retry_in: float | None = 20.0) -> AttemptFail
         bytes=10,
         retry_in=retry_in,
     )
+
+
+def stopped(why: EndedFor) -> AttemptStopped:
+    return AttemptStopped(name="a", attempt=1, bytes=MIB, received=0, seconds=1.0, why=why)
 
 
 def finished(**given: Any) -> RunFinished:
@@ -242,11 +249,37 @@ class TestDescribe:
             (AttemptStarted(name="a", attempt=1, bytes=MIB, size=None), "resume a at 1.0 MiB"),
             (AttemptStarted(name="a", attempt=2, bytes=MIB, size=None), None),
             (FileSkipped(name="a", bytes=1, why="known"), None),
+            (stopped(EndedFor.SHARE), None),
         ],
     )
     def test_each_event_has_a_line_with_a_fixed_first_word(self, event, line):
         """One line an event; those that come by the thousand or are told elsewhere have none."""
         assert describe(event) == line
+
+    @pytest.mark.parametrize(
+        ("why", "rest"),
+        [
+            (EndedFor.STOPPED, ""),
+            (EndedFor.NO_ROOM, ", and it waits for room on the disk"),
+            (EndedFor.SHARE, ", to go on with another share of --limit-rate"),
+        ],
+    )
+    def test_verbose_tells_what_an_attempt_was_ended_for(self, why, rest):
+        """Its part stays, whatever it was."""
+        assert describe(stopped(why), verbose=True) == f"stopped a: 1.0 MiB are here{rest}"
+
+    @pytest.mark.parametrize("verbose", [False, True])
+    @pytest.mark.parametrize(
+        "event",
+        [
+            FileHeld(name="a", reason="the link has expired", cause=Cause.EXPIRED),
+            FileHeld(name="a", reason="no room on the disk", cause=Cause.NO_SPACE),
+            replace(failed("a", "the link has expired", FailureClass.EXPIRED), cause=Cause.EXPIRED),
+        ],
+    )
+    def test_what_one_message_tells_of_all_has_no_line(self, event, verbose):
+        """A thousand links expire at once."""
+        assert describe(event, verbose=verbose) is None
 
 
 class TestPlain:

@@ -199,12 +199,65 @@ def test_a_program_gets_the_same(store: Store) -> None:
 def test_what_a_file_waits_for_is_its_next_step(store: Store, cause: Cause, step: str) -> None:
     """While a run is live, too: it does not come to it by itself."""
     held = replace(BEGUN, reason="why", cause=cause)
-    folder = Folder(store=store, files=[held], runs=[RUN], orphans=[])
+    run = replace(RUN, seen=True, expired=1, no_room=1)
+    folder = Folder(store=store, files=[held], runs=[run], orphans=[])
 
     story = read_story(folder, held)
 
     assert story.next_step.startswith(step)
     assert next(lines_of(story)) == "a.tar: begun, 3.0 GiB of 11.0 GiB here, why"
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [
+        (replace(RUN, seen=True, expired=3), "it waits for a fresh link"),
+        (RUN, "it waits for a fresh link"),  # on another machine: nobody knows better
+        (replace(RUN, seen=True, no_room=3), ""),  # it has fresh links by now
+    ],
+)
+def test_a_file_that_a_live_run_holds_is_said_to_wait(
+    store: Store, run: LiveRun, words: str
+) -> None:
+    """As long as the run says that it holds any; then the run comes to it."""
+    held = replace(BEGUN, state="pending", bytes=0, reason="expired", cause=Cause.EXPIRED)
+
+    story = read_story(Folder(store=store, files=[held], runs=[run], orphans=[]), held)
+
+    told = list(lines_of(story))
+    assert story.now == words
+    assert ("  not tried yet" in told) is (not words)
+    assert ("the run comes to it" in told[-1]) is (not words)
+
+
+def test_what_waits_for_room_says_so_and_what_is_tried_does_not(store: Store) -> None:
+    """An attempt outranks what the ledger has of the time before."""
+    held = replace(BEGUN, reason="no room", cause=Cause.NO_SPACE)
+    holding = replace(RUN, seen=True, no_room=2)
+    trying = replace(
+        holding, running=(Running(name="a.tar", attempt=1, bytes=1, size=2, since=5.0),)
+    )
+
+    told = [
+        read_story(Folder(store=store, files=[held], runs=[run], orphans=[]), held)
+        for run in (holding, trying)
+    ]
+
+    assert [story.now for story in told] == [
+        "it waits for room on the disk",
+        "try 1 runs since 5 s",
+    ]
+    assert told[1].next_step == ""
+
+
+def test_after_the_run_it_is_to_come_with_the_reason(store: Store) -> None:
+    """Nothing holds it any more; what to do is the same."""
+    held = replace(BEGUN, state="pending", bytes=0, reason="expired", cause=Cause.EXPIRED)
+
+    story = read_story(Folder(store=store, files=[held], runs=[], orphans=[]), held)
+
+    assert list(lines_of(story))[:2] == ["a.tar: to come, expired", "  not tried yet"]
+    assert story.next_step.startswith("Get a fresh list")
 
 
 @pytest.mark.parametrize(
