@@ -377,8 +377,10 @@ class Scheduler:
         self._wait_until = None
         tally = self.tally
         left = self.files - tally.done - tally.skipped - tally.failed
-        files = f"{min(len(fresh.links), left):,} of {count(left, 'file')} that are left"
+        files = f"{min(len(fresh.links), left):,} of the {count(left, 'file')} to come"
         more = f". {fresh.left_out}" if fresh.left_out else ""
+        if fresh.missing:
+            more += f". {count(fresh.missing, 'chosen file')} are not in it: their old links stay"
         self._warn(f"{fresh.source} was replaced: fresh links for {files}{more}")
 
     # ------------------------------------------------------------ what is held
