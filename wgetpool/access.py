@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+import socket
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -39,6 +41,7 @@ def read_access(
     commands = tuple(_read_option(word) for word in options)
     for command, value in commands:
         _check_understood(program, command, value, output_of)
+    _check_values(dict(commands))
     if any(command == "check_certificate" and value != "on" for command, value in commands):
         warn(
             "check_certificate is not on: whoever is on the way to the server can read what is sent"
@@ -152,6 +155,24 @@ def _read_cookies(path: Path, warn: Callable[[str], None]) -> bytes:
     return b"".join(b"\t".join(_for_wget(fields)) + b"\n" for fields in cookies)
 
 
+def check_cookies(access: Access, hosts: Iterable[str], warn: Callable[[str], None]) -> None:
+    """Warns where there are cookies, and none for any of these hosts."""
+    fields = (line.split(b"\t") for line in access.cookies.splitlines())
+    domains = {_without_port(one[0].decode("latin-1").lstrip(".")) for one in fields}
+    if domains and not any(_is_within(_without_port(host), domains) for host in hosts):
+        warn("--cookies holds no cookie for the server of any link: export those of that site")
+
+
+def _without_port(host: str) -> str:
+    return re.sub(r":\d+$", "", host.lower())
+
+
+def _is_within(host: str, domains: set[str]) -> bool:
+    """Whether one of the domains is this host, or contains it."""
+    labels = host.split(".")
+    return any(".".join(labels[at:]) in domains for at in range(len(labels)))
+
+
 def _for_wget(fields: list[bytes]) -> list[bytes]:
     """A cookie that lasts as long as its session has no expiry, or -1, with some tools: wget wants
     0.
@@ -178,7 +199,8 @@ def _read_option(word: str) -> tuple[str, str]:
     key, equals, value = word.partition("=")
     command, value = wgetrc.command_name(key), value.strip()
     is_name = re.fullmatch("[a-z][a-z0-9_]*", command)
-    if not equals or not is_name or not value or _CONTROL.search(word):
+    is_whole = bool(equals and value) or command in wgetrc.NEGATED
+    if not is_name or not is_whole or _CONTROL.search(word):
         raise SourceError(
             "--wget-option wants KEY=VALUE, as inet4_only=on or check_certificate=off"
         )
@@ -197,6 +219,37 @@ def _absolute(command: str, value: str) -> str:
     elif not path.is_dir() or not os.access(path, os.R_OK | os.X_OK):
         raise SourceError(f"{what}: there is no folder {path} that can be read")
     return str(path)
+
+
+def _check_values(given: dict[str, str]) -> None:
+    """What wget would complain of once for each file, in words of another trouble."""
+    address = given.get("bind_address")
+    if address and not _is_ours(address):
+        raise SourceError(
+            f"this machine has no address {address} (--wget-option bind_address); ip addr shows"
+            " those that it has"
+        )
+    for command, kind in wgetrc.CERTIFICATES.items():
+        other = kind is not None and given.get(kind, "PEM").upper() != "PEM"
+        if command not in given or other:
+            continue
+        what = f"--wget-option {command}"
+        if b"-----BEGIN" not in _read(what, Path(given[command])):
+            more = f"; is it of another type? {kind}=DER says so" if kind else ""
+            raise SourceError(f"{what}: {given[command]} holds no -----BEGIN, as PEM does{more}")
+
+
+def _is_ours(address: str) -> bool:
+    """Whether a connection can come from it."""
+    try:
+        found = socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # neither an address nor a name
+        return False
+    for family, kind, _, _, place in found:
+        with suppress(OSError), socket.socket(family, kind) as one:
+            one.bind(place)
+            return True
+    return False
 
 
 def _check_understood(

@@ -59,8 +59,9 @@ _STEPS = {
     "server needs a new certificate: tell its operator.",
     Cause.CERTIFICATE_NAME: "Name the server by its proper name, not by an address or an alias.",
     # what it answers
-    Cause.LOGIN: "Put the login into ~/.netrc and add --netrc, or into a links file, as "
-    "https://USER:PASSWORD@HOST/... A token goes along with --header @FILE.",
+    Cause.LOGIN: "See whether the login that was given is right; if none was, put it into ~/.netrc "
+    "and add --netrc, or into a links file, as https://USER:PASSWORD@HOST/... A token goes along "
+    "with --header @FILE.",
     Cause.EXPIRED: "Get a fresh list, and put it in the place of the old one: files are known by "
     "their names, and parts go on.",
     Cause.CUT_LINK: "A shell cuts a link at its first & unless it is in quotes, as in "

@@ -174,7 +174,7 @@ def get(
     """
     # The run's as well: later, an exception by a signal could be lost in an import.
     from wgetpool import pool, process  # noqa: F401
-    from wgetpool.access import read_access
+    from wgetpool.access import check_cookies, read_access
     from wgetpool.model import Checks, Limits, Manners, RetryPolicy, Settings, Wishes
     from wgetpool.relist import LinksFiles
     from wgetpool.wget import find_wget
@@ -195,6 +195,7 @@ def get(
     on_signals(exit_at_once)
     relister = LinksFiles(sources)
     entries = _choose(sources, select, select_from, exclude, order, start, end, shard)
+    check_cookies(access, (entry.url.host for entry in entries), say)
     entries = _attach(entries, checksums)
     relister.watch(entries)
     settings = Settings(

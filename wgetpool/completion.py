@@ -35,6 +35,7 @@ _wgetpool() {
         files) compopt -o default ;;
         folders) compopt -o dirnames ;;
     esac
+    if [[ ${COMPREPLY[0]} == *= ]]; then compopt -o nospace; fi
 }
 complete -F _wgetpool wgetpool
 """,
@@ -49,7 +50,10 @@ _wgetpool() {
         files) _files ;;
         folders) _files -/ ;;
         paths) compadd -f -- "${(@)answer[2,-1]}" ;;
-        words) local -a values=("${(@)answer[2,-1]}"); _describe wgetpool values ;;
+        words)
+            local -a values=("${(@)answer[2,-1]}") more=()
+            [[ ${values[1]} == *=: ]] && more=(-S '')
+            _describe wgetpool values "${(@)more}" ;;
     esac
 }
 if [[ ${zsh_eval_context[-1]} == loadautofunc ]]; then
@@ -182,6 +186,10 @@ def _values(param: Any, word: str, free: Sequence[str]) -> Answer:
             return Answer("paths", [(run, "") for run in runs]) if runs else Answer("folders")
         case "NAME":
             return Answer("paths", [(name, "") for name in islice(_names(word, free[0]), MOST)])
+        case "KEY=VALUE":
+            from wgetpool.wgetrc import ALLOWED  # noqa: PLC0415  seldom needed
+
+            return _matching(word, ((f"{command}=", "") for command in sorted(ALLOWED)))
         case metavar:
             return _matching(word, ((choice, "") for choice in CHOICES.get(metavar, ())))
 

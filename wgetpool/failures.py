@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from wgetpool.errors import SHORTAGES
 from wgetpool.model import (
+    Access,
     AttemptOrder,
     Cause,
     Ending,
@@ -235,6 +236,12 @@ _TROUBLES = {
     Trouble.USAGE: (FailureClass.LOCAL, Cause.MACHINE),
     Trouble.KILLED: (FailureClass.TRANSIENT, Cause.KILLED),
 }
+# The settings that may be to blame.
+_DOUBTFUL = {
+    Trouble.NO_TLS: ("ciphers", "secure_protocol"),
+    Trouble.DNS: ("inet4_only", "inet6_only", "prefer_family"),
+    Trouble.UNTRUSTED: ("ca_certificate",),
+}
 _WANTS_LOGIN = "wants a user name and a password"
 _BEYOND = frozenset({Trouble.TIMED_OUT, Trouble.CLOSED, Trouble.NO_TLS})  # or at the proxy
 _PROXY_WORDS = {
@@ -262,6 +269,9 @@ def _complaint(reply: Reply, about: Circumstances) -> tuple[FailureClass, Cause,
             return kind, Cause.PROXY, f"{_the(about.proxy)} cannot be reached: {words}"
         if trouble in _BEYOND:
             reason += _through(about.proxy)
+    for command in _DOUBTFUL.get(trouble, ()):
+        if command in dict(about.order.access.options):
+            reason += f" (--wget-option {command} is set: is it right?)"
     return kind, cause, reason
 
 
@@ -320,12 +330,22 @@ def _status_meaning(head: Head, about: Circumstances) -> tuple[FailureClass, Cau
     elif cause is Cause.REDIRECT:
         more = ": a redirect that leads nowhere"
     elif status == 401:
-        more = f": {Trouble.AUTHENTICATION}"
+        more = f": {_login_trouble(about.order.access)}"
     elif status == 407:
         more = f": {_the(proxy)} {_WANTS_LOGIN}"
     elif status == 403 and proxy and _is_plain(about):
         cause, more = Cause.PROXY, f", by {_the(proxy)} or the server behind it"
     return FailureClass.PERMANENT, cause, more
+
+
+def _login_trouble(access: Access) -> str:
+    """A server behind a redirect to somewhere else was never told of the login."""
+    elsewhere = "(after a redirect to another server, none is sent)"
+    if any(header.lower().startswith("authorization:") for header in access.headers):
+        return f"the server refuses the login given with --header {elsewhere}"
+    if access.netrc:
+        return f"the server refuses the login in ~/.netrc, or there is none for it {elsewhere}"
+    return Trouble.AUTHENTICATION
 
 
 def _is_plain(about: Circumstances) -> bool:

@@ -106,8 +106,8 @@ def with_patience(words: Sequence[str]) -> list[str]:
 def _is_patience(rest: Sequence[str]) -> bool:
     try:
         return bool(rest) and patience(rest[0]) >= 0
-    except ValueError:
-        return False
+    except ValueError:  # 2weeks is meant as one, and refused
+        return rest[0][:1].isdecimal() and rest[0].isalnum() and not Path(rest[0]).exists()
 
 
 def choice(choices: Sequence[str], word: str) -> str:
@@ -360,9 +360,10 @@ WaitForLinks = Annotated[
     Parsed,
     option(
         WAIT,
-        "When all links have expired, wait for a fresh links file: so long, or for ever.",
+        "When all links have expired, wait for a fresh links file: so long, or for ever (`ever`).",
         panel=RETRYING,
         parser=PATIENCE,
+        show_default=False,
         metavar="[TIME]",
     ),
 ]

@@ -18,6 +18,12 @@ _COOKIES = f"/proc/self/fd/{PRIVATE + 1}"
 
 FILES = frozenset({"ca_certificate", "certificate", "crl_file", "private_key"})
 FOLDERS = frozenset({"ca_directory"})
+# Of what type each of these is; None: of PEM always.
+CERTIFICATES = {
+    "ca_certificate": None,
+    "certificate": "certificate_type",
+    "private_key": "private_key_type",
+}
 # Who we are: for the list's own server only.
 _IDENTITY = frozenset({"certificate", "certificate_type", "private_key", "private_key_type"})
 ALLOWED = (
@@ -41,10 +47,16 @@ ALLOWED = (
     }
 )
 
+# As options of wget's they have a no, as commands they are off.
+NEGATED = {
+    f"no_{command}": f"write it as {command}=off"
+    for command in ("cache", "check_certificate", "http_keep_alive")
+}
 _LOGIN = "it would show on the command line: use --netrc, or a links file with USER:PASSWORD@ in it"
 _PROXY = "wgetpool leaves proxies to the environment: set http_proxy, https_proxy and no_proxy"
 _OUTPUT = "wgetpool looks after files and output itself"
 _REASONS = {
+    **NEGATED,
     "header": "use --header",
     "referer": "use --header 'Referer: ...'",
     "user_agent": "use --user-agent",
@@ -101,8 +113,10 @@ _REASONS = {
 
 
 def command_name(word: str) -> str:
-    """wget reads its commands in any case, and takes `-` for `_`."""
-    return word.strip().lower().replace("-", "_")
+    """wget reads its commands in any case, and takes `-` for `_`; what was an option may keep its
+    dashes.
+    """
+    return word.strip().lstrip("-").lower().replace("-", "_")
 
 
 def refusal(command: str) -> str | None:

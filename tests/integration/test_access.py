@@ -300,7 +300,9 @@ def test_a_setting_of_wgets_own_is_heeded(box: Sandbox, server: FaultServer) -> 
         (["--wget-option", "inet4_only=maybe"], "inet4_only=maybe"),
         (["--wget-option", "tries=9"], "--tries"),
         (["--wget-option", "certificate=none.pem"], "none.pem"),
+        (["--wget-option", "bind_address=192.0.2.1"], "no address 192.0.2.1"),
         (["--header", "Range: bytes=0-"], "Range"),
+        (["--header", "Authorization:", "Bearer", "hush"], "in quotes"),
         (["--header", "@none"], "none"),
         (["--header", "hush"], "--header number 1"),
         (["--cookies", "none.txt"], "none.txt"),
@@ -320,6 +322,42 @@ def test_what_cannot_be_given_is_refused_before_anything_is_fetched(
     assert result.stderr.count("\n") == 1
     assert server.requests == []
     assert not box.dir.exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--netrc", "the server refuses the login in ~/.netrc"),
+        ("--header=Authorization: Basic x", "the server refuses the login given with --header"),
+    ],
+)
+def test_a_login_that_is_refused_is_named(
+    box: Sandbox, server: FaultServer, option: str, said: str
+) -> None:
+    """By where it came from."""
+    netrc(box)
+    route = server.serve("/a.tar", status(401, CHALLENGE))
+
+    failed = box.get(route.url, option, expect=1).only("file_failed")
+
+    assert failed["cause"] == "login"
+    assert said in failed["reason"]
+
+
+@pytest.mark.parametrize("location", [None, "http://"])
+@pytest.mark.parametrize("words", [(), ("--header", TOKEN)])
+def test_a_redirect_that_leads_nowhere_is_told(
+    box: Sandbox, server: FaultServer, words: tuple[str, ...], location: str | None
+) -> None:
+    """Nothing is tried twice."""
+    headers = [f"Location: {location}"] if location else []
+    route = server.serve("/a.tar", status(302, *headers))
+
+    failed = box.get(route.url, *words, expect=1).only("file_failed")
+
+    assert failed["cause"] == "redirect"
+    assert failed["reason"] == "HTTP 302 Found: a redirect that leads nowhere"
+    assert len(route.requests) == 1
 
 
 def test_a_setting_that_wget_knows_is_not_complained_of(box: Sandbox, server: FaultServer) -> None:

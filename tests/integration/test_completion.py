@@ -104,6 +104,8 @@ CASES: list[tuple[str, list[str]]] = [
     ("status st\t oth\t", ["status", "store 'n $1'", "other file ü.tar"]),
     ("status st\t sub\t", ["status", "store 'n $1'", "sub dir/it's $5.tar"]),
     ("status st\t --names f\t", ["status", "store 'n $1'", "--names", "failed"]),
+    ("get --wget-option inet4\ton", ["get", "--wget-option", "inet4_only=on"]),
+    ("get --wget-option=ciph\tA", ["get", "--wget-option=ciphers=A"]),
 ]
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgetpool import wgetrc
-from wgetpool.access import read_access
+from wgetpool.access import check_cookies, read_access
 from wgetpool.errors import SourceError
 from wgetpool.model import Access
 
@@ -262,7 +262,62 @@ def test_cookies_that_have_all_expired_draw_a_warning(tmp_path: Path) -> None:
     assert "all cookies have expired" in told[0]
 
 
+@pytest.mark.parametrize(
+    ("hosts", "warnings"),
+    [
+        (["example.org"], 0),
+        (["other.net", "Data.example.org:8080"], 0),
+        (["other.net", "example.org.net", "badexample.org"], 1),
+    ],
+)
+def test_cookies_of_another_site_draw_a_warning(hosts: list[str], warnings: int) -> None:
+    """A domain counts for all that is in it; the port does not count."""
+    told: list[str] = []
+
+    check_cookies(Access(cookies=f".{cookie('a')}\n".encode()), hosts, told.append)
+    check_cookies(Access(), hosts, pytest.fail)
+
+    assert len(told) == warnings
+
+
 # ---------------------------------------------------------------- wget's own settings
+
+
+@pytest.mark.parametrize(
+    "word", ["--no-check-certificate", "no_check_certificate=on", "No-Check-Certificate"]
+)
+def test_an_option_that_says_no_is_a_setting_that_is_off(word: str) -> None:
+    """wget has both, and its manual shows the options."""
+    said = refused(options=[word])
+
+    assert said.endswith(
+        "--wget-option no_check_certificate cannot be given: write it as check_certificate=off"
+    )
+
+
+def test_a_header_in_the_place_of_a_setting_is_not_repeated() -> None:
+    """In whatever case."""
+    said = refused(options=[f"Authorization: Basic {SECRET}="])
+
+    assert SECRET.lower() not in said
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    """wget would only say that the connection was closed."""
+    assert "no address 192.0.2.1 " in refused(options=["bind_address=192.0.2.1"])
+    assert read(options=["bind_address=127.0.0.1"]).options == (("bind_address", "127.0.0.1"),)
+
+
+@pytest.mark.parametrize("command", sorted(wgetrc.CERTIFICATES))
+def test_a_certificate_that_is_none_is_refused(tmp_path: Path, command: str) -> None:
+    """A links file, say. One in another format may be given where that is said."""
+    path = tmp_path / "links.txt"
+    path.write_text(f"https://h/a?sig={SECRET}")
+
+    assert f"{command}: {path} holds no -----BEGIN" in refused(options=[f"{command}={path}"])
+    if kind := wgetrc.CERTIFICATES[command]:
+        assert f"{kind}=DER" in refused(options=[f"{command}={path}"])
+        read(options=[f"{command}={path}", f"{kind}=asn1"])
 
 
 @pytest.mark.parametrize(
@@ -323,7 +378,7 @@ def test_a_file_among_the_settings_becomes_absolute(
     assert "x.pem" in refused(options=[f"{command}=x.pem"])
 
     path = tmp_path / "x.pem"
-    path.mkdir() if command in wgetrc.FOLDERS else path.write_text("")
+    path.mkdir() if command in wgetrc.FOLDERS else path.write_text("a\n-----BEGIN X-----\n")
 
     assert read(options=[f"{command}=x.pem"]).options == ((command, str(path)),)
 

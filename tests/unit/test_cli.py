@@ -93,6 +93,16 @@ def test_a_header_in_the_environment_is_a_line() -> None:
     assert params["wget_option"].split_envvar_value("a=b 'c=d e'") == ["a=b", "c=d e"]
 
 
+def test_how_long_to_wait_for_links_may_be_left_out() -> None:
+    """What is meant as a time is never taken for a links file, unless there is one."""
+    assert options.with_patience(["--wait-for-links", "l.txt"]) == [
+        "--wait-for-links=ever",
+        "l.txt",
+    ]
+    for word in ("90s", "2weeks"):
+        assert options.with_patience(["--wait-for-links", word]) == ["--wait-for-links", word]
+
+
 def test_statuses_are_read_as_a_set() -> None:
     """With blanks or without."""
     assert options.statuses("403, 404,") == {403, 404}
@@ -155,6 +165,15 @@ def test_help_tells_all_of_each_option(command: str) -> None:
         assert plain(param.help) in text
         if param.envvar:
             assert text.count(f"[env var: {param.envvar}]") == 1
+
+
+def test_help_says_how_to_wait_for_ever() -> None:
+    """A variable cannot go without a value; a default of 0 would tell nobody anything."""
+    text = plain(help_of("get", 200))
+    waiting = text.partition("--wait-for-links")[2].partition("WGETPOOL_WAIT_FOR_LINKS]")
+
+    assert "(`ever`)" in waiting[0]
+    assert not waiting[2].strip().startswith("[default")
 
 
 def test_a_narrow_help_has_no_room_for_variables() -> None:

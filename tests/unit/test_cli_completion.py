@@ -99,6 +99,13 @@ def test_words_of_a_choice_are_offered() -> None:
     assert values("status", "d", "--names=") == ["done", "failed", "pending"]
 
 
+def test_settings_of_wgets_own_are_offered() -> None:
+    """With the = that their value comes behind."""
+    assert values("get", "--wget-option", "inet") == ["inet4_only=", "inet6_only="]
+    assert values("get", "--wget-option=ciph") == ["ciphers="]
+    assert values("get", "--wget-option", "ciphers=") == ["ciphers="]
+
+
 @pytest.mark.parametrize("command", ["status", "verify", "stop"])
 def test_folders_of_runs_come_before_others(here: Path, command: str) -> None:
     """Where none begins so, all folders do; the home folder may be written as ~."""

@@ -71,6 +71,10 @@ MISTAKES = {
         "--progress-interval takes a duration, as 90, 90s, 0.5, 2m or 1h, not '-1'."
     ),
     "get x -o d --min-rate fast": ("--min-rate takes bytes a second, as 500k or 20M, not 'fast'."),
+    "get x -o d --wait-for-links 2weeks": (
+        "--wait-for-links takes a duration, as 90s, 2m, 1h or 30d, or nothing (for ever),"
+        " not '2weeks'."
+    ),
     "get x -o d --shard 3/3": "--shard takes K/N with K from 0 to N-1, as 0/4, not '3/3'.",
     "get x -o d --order size": "--order takes list or name, not 'size'.",
     "get x -o d --retry-status 9": "--retry-status takes HTTP statuses, as 403,404, not '9'.",

@@ -23,6 +23,7 @@ from wgetpool.failures import (
     server_time,
 )
 from wgetpool.model import (
+    Access,
     Approach,
     AttemptOrder,
     Cause,
@@ -80,6 +81,7 @@ def about(
     url: Url | None = None,
     limits: Limits | None = None,
     retry_status: frozenset[int] = frozenset(),
+    access: Access | None = None,
     **given: Any,
 ) -> Circumstances:
     order = AttemptOrder(
@@ -90,6 +92,7 @@ def about(
         approach=Approach.CONTINUE,
         limits=limits or Limits(),
         retry_status=retry_status,
+        access=access or Access(),
     )
     values: dict[str, Any] = {
         "order": order,
@@ -809,3 +812,52 @@ def test_a_redirect_to_another_scheme_is_final() -> None:
 
     assert failure.kind is PERMANENT
     assert "ftp:" in failure.reason
+
+
+def test_a_redirect_that_leads_nowhere_is_named() -> None:
+    """Not by its status alone, which says Found."""
+    failure = classify(reply(302, reason="Found"), about())
+
+    assert (failure.kind, failure.cause) == (PERMANENT, Cause.REDIRECT)
+    assert failure.reason == "HTTP 302 Found: a redirect that leads nowhere"
+
+
+@pytest.mark.parametrize(
+    ("access", "words"),
+    [
+        (Access(), "the server wants a user name and a password"),
+        (Access(headers=("X-Token: x",)), "the server wants a user name and a password"),
+        (
+            Access(headers=("authorization: x",), netrc=True),
+            "refuses the login given with --header",
+        ),
+        (Access(netrc=True), "refuses the login in ~/.netrc, or there is none for it"),
+    ],
+)
+def test_a_refused_login_is_told_from_one_that_is_missing(access: Access, words: str) -> None:
+    """Whoever gave one need not be told to give one."""
+    failure = classify(reply(401, trouble=Trouble.AUTHENTICATION), about(access=access))
+
+    assert failure.cause is Cause.LOGIN
+    assert words in failure.reason
+
+
+@pytest.mark.parametrize(
+    ("trouble", "command"),
+    [
+        (Trouble.NO_TLS, "ciphers"),
+        (Trouble.NO_TLS, "secure_protocol"),
+        (Trouble.DNS, "inet4_only"),
+        (Trouble.DNS, "inet6_only"),
+        (Trouble.DNS, "prefer_family"),
+        (Trouble.UNTRUSTED, "ca_certificate"),
+    ],
+)
+def test_a_setting_that_may_be_to_blame_is_named(trouble: Trouble, command: str) -> None:
+    """Where it is set, and by its name alone."""
+    access = Access(options=((command, "VALUE"), ("cache", "off")))
+
+    blamed = classify(reply(trouble=trouble), about(access=access)).reason
+    plain = classify(reply(trouble=trouble), about()).reason
+
+    assert blamed == f"{plain} (--wget-option {command} is set: is it right?)"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from wgetpool.foreground import say
+from wgetpool.access import read_access
+from wgetpool.errors import SourceError
+from wgetpool.foreground import _command_again, say
 
 
 @pytest.mark.parametrize(
@@ -26,3 +28,39 @@ def test_no_secret_and_no_control_character_is_said(
     say(message)
 
     assert capsys.readouterr().err == f"wgetpool: {said}\n"
+
+
+def test_where_the_login_of_a_proxy_goes_is_said_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    """An example that looks like a link would lose its login."""
+    with pytest.raises(SourceError) as caught:
+        read_access(
+            "wget",
+            headers=["Proxy-Authorization: Basic x"],
+            user_agent=None,
+            cookies=None,
+            netrc=False,
+            options=(),
+            warn=pytest.fail,
+        )
+
+    say(str(caught.value))
+
+    said = capsys.readouterr().err
+    assert "put the login into the address in http_proxy" in said
+    assert "://" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["get", "l.txt", "--header", "@h.txt"], "wgetpool get l.txt --header @h.txt"),
+        (["get", "l.txt", "--header", "@/dev/fd/63"], ""),
+        (["get", "l.txt", "--header=@/proc/self/fd/11"], ""),
+        (["get", "/dev/fd/63"], ""),
+        (["get", "l.txt", "--header", "A: b"], ""),
+        (["get", "l.txt", "--header=A: b"], ""),
+    ],
+)
+def test_a_command_is_shown_where_it_can_be_typed_once_more(words: list[str], command: str) -> None:
+    """Not where it holds a secret, or what a shell had for it only then."""
+    assert _command_again(words) == command
