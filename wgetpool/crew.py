@@ -14,13 +14,14 @@ from wgetpool.words import count
 # Descriptors: of the program itself (ledger, locks, what it loads), of a worker with its wget, and
 # one of each file that waits to be published.
 OF_PROGRAM, OF_WORKER = 18, 8
-CROWD, LEAST_CROWD = 128, 4
+CROWD, LEAST_CROWD = 256, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crew:
-    """`workers` has `size` threads, keeper and sampler one each. `crowd` is how many files may wait
-    to be published; `complaints` tell what was asked for and not given.
+    """`workers` has `size` threads, keeper and sampler one each. `crowd` is how many files may be
+    held open beside those of the workers: such as wait to be published, or for their turn in a
+    batch; `complaints` tell what was asked for and not given.
     """
 
     workers: Executor

@@ -1,5 +1,5 @@
 """What every attempt has to pass before it starts, first tries and retries alike, and gives back at
-its end: a slot, its host, the line, the disk.
+its end: a slot, its host, the line, the disk. How many files it may be at, too.
 
 Passive: no thread, no I/O, no clock of its own. Main thread.
 """
@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from wgetpool.batches import SMALL, Batches
 from wgetpool.hosts import Hosts
 from wgetpool.jobs import Job, Later, Ready
 from wgetpool.model import Clock, Ending, Outcome, Settings
@@ -21,7 +22,13 @@ from wgetpool.slots import Slots
 SOON = 10.0  # seconds within which a retry counts for the sharing of the line
 
 # The server has not been asked, or has not been able to answer.
-_NOT_ASKED = {Ending.ELSEWHERE, Ending.NOT_STARTED, Ending.SHORT, Ending.STOPPED}
+_NOT_ASKED = {
+    Ending.ELSEWHERE,
+    Ending.NOT_STARTED,
+    Ending.SHORT,
+    Ending.STOPPED,
+    Ending.UNTRIED,
+}
 # Or it was ended by us: of a host that serves, its answer's head has told.
 _TELLS_NOTHING = _NOT_ASKED | {Ending.RECALLED, Ending.NO_ROOM}
 
@@ -53,6 +60,7 @@ class Gate:
         )
         self.shares = Shares(manners.limit_rate, clock=clock)
         self.room = Room(manners.min_free)
+        self.batches = Batches()
 
     def dues(self) -> list[float]:
         """In how many seconds a host, or the line, may have something for those that are ready."""
@@ -68,14 +76,42 @@ class Gate:
         rate = self.shares.give(name, expected=expected)
         return Pass(rate, self.room.reserve(name, length=job.length, size=job.size))
 
+    def companions(self, job: Job, given: Pass, *, waiting: int) -> int:
+        """How many files may ride along with one that has entered, of so many that wait for its
+        host: nobody who could start beside it is to want for work.
+        """
+        simple = given == Pass(None, None) and not self.hosts.is_spared(job.host)
+        if not simple or not self._suits(job):
+            return 0
+        return min(self.batches.limit(job.host) - 1, waiting // self.hosts.limit(job.host))
+
+    def may_ride(self, job: Job) -> bool:
+        """Whether it can be one of several that a wget gets."""
+        size = SMALL if job.size is None else job.size
+        return self._suits(job) and self.room.admits(length=0, size=size)
+
+    def _suits(self, job: Job) -> bool:
+        entry = job.entry
+        small = job.size is None or job.size <= SMALL
+        return small and job.is_fresh and not (job.alone or entry.cut or entry.url.has_login)
+
+    def ride(self, job: Job) -> None:
+        """It starts as one of several."""
+        size = SMALL if job.size is None else job.size
+        self.room.reserve(job.entry.name, length=0, size=size)
+
     def leave(self, job: Job, outcome: Outcome) -> None:
         """It is over."""
+        told = job.entry.size is not None
+        self.batches.ended(job.host, outcome, is_first=not job.rides, is_told=told)
+        self.room.release(outcome.name, length=outcome.after)
+        if job.rides:
+            return
         if outcome.ending not in _NOT_ASKED:
             self.slots.started()
         asked = outcome.ending not in _TELLS_NOTHING
         self.hosts.ended(job.host, outcome.failure, since=job.attempt_at, asked=asked)
         self.shares.ended(outcome.name, received=outcome.received, seconds=outcome.seconds)
-        self.room.release(outcome.name, length=outcome.after)
 
     def expected(self, running: Iterable[Job], ready: Ready, backoff: Later) -> int:
         """How many attempts are to share the line: those that run, and those that could."""

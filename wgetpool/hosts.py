@@ -80,6 +80,11 @@ class Hosts:
         """Whether an attempt may start there now."""
         return self._running[host] < self._allowed(host)
 
+    def is_spared(self, host: str) -> bool:
+        """Whether it is asked for less than it was meant to be."""
+        self._recover(host)
+        return host in self._spared
+
     def limit(self, host: str) -> int:
         """How many attempts may be under way there now, in all."""
         return max(self._running[host], self._allowed(host))

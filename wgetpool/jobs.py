@@ -15,7 +15,8 @@ from wgetpool.model import Approach, Cause, EndedFor, Entry, FileId, FileState, 
 class Job:
     """A file being scheduled. `length` is what its part has, `best` the most that it ever had;
     its last attempt was sent to `host`, by `link`; `recalled` says why it is wanted back,
-    `held_for` what has been told of last.
+    `held_for` what has been told of last. `rides`: its attempt is one at several files, of which
+    another is the first; `alone`: it is to have a wget of its own.
     """
 
     entry: Entry
@@ -40,6 +41,14 @@ class Job:
     link: Url | None = None
     recalled: EndedFor | None = None
     held_for: Cause | None = None
+    rides: bool = False
+    alone: bool = False
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it has no past: no attempt that failed, and nothing on the disk."""
+        there = self.length or self.examine or self.replaces or self.broken_sha256
+        return self.best is None and not there
 
 
 @dataclass(order=True, slots=True)
@@ -139,16 +148,28 @@ class Ready:
             if not admits(host):
                 passed.append(head)
                 continue
-            found = heapq.heappop(line)[2]
-            self._count -= 1
-            self.again.pop(found.entry.name, None)
-            if line:
-                self._put_head(host, line)
-            else:
-                del self._lines[host]
+            found = self.pop_beside(host, lambda _: True)
         for head in passed:
             heapq.heappush(self._heads, head)
         return found
+
+    def pop_beside(self, host: str, fits: Callable[[Job], bool]) -> Job | None:
+        """The next one of this host, where it fits."""
+        line = self._lines.get(host)
+        if not line or not fits(line[0][2]):
+            return None
+        found = heapq.heappop(line)[2]
+        self._count -= 1
+        self.again.pop(found.entry.name, None)
+        if line:
+            self._put_head(host, line)
+        else:
+            del self._lines[host]
+        return found
+
+    def waiting(self, host: str) -> int:
+        """How many wait for this host."""
+        return len(self._lines.get(host, ()))
 
     def lines(self) -> Iterator[tuple[str, int]]:
         """How many wait for each host."""

@@ -44,6 +44,10 @@ class Url:
     def has_query(self) -> bool:
         return "?" in self._text
 
+    @property
+    def has_login(self) -> bool:
+        return "@" in urlsplit(self._text).netloc
+
     def __str__(self) -> str:
         parts = urlsplit(self._text)
         return f"{parts.scheme}://{self.host}{parts.path}" + ("?..." if self.has_query else "")
@@ -248,7 +252,7 @@ class Command:
     which `mark` is added: the file that it works for. `keep_open` is inherited; `stdout` is a
     descriptor, where it is not the log. `private` are files in memory, open in the child as
     descriptors PRIVATE and following. `file_limit`: no file that it writes gets longer, in bytes
-    (None: no limit of ours).
+    (None: no limit of ours). `is_followed`: a wait for it ends whenever it has printed something.
     """
 
     argv: tuple[str, ...]
@@ -259,6 +263,7 @@ class Command:
     mark: str = ""
     keep_open: int | None = None
     stdout: int | None = None
+    is_followed: bool = False
 
 
 PRIVATE = 5  # the first descriptor of a command's private files
@@ -341,6 +346,7 @@ class Ending(Enum):
     RECALLED = auto()  # ended by us: the file is to wait, or to go on in another way
     NO_ROOM = auto()  # the disk is full, or the part came to its ceiling
     NOT_STARTED = auto()
+    UNTRIED = auto()  # not by a wget for several files: this one is to have its own
     SHORT = auto()  # not started: the machine gives no more for now, or there is no wget
     STUCK = auto()  # state D: not even SIGKILL has ended it, and it holds the part still
     ELSEWHERE = auto()  # another live run holds the part

@@ -20,6 +20,7 @@ from typing import Any
 
 from wgetpool import __version__, orphans, process, proof, wget
 from wgetpool.attempt import fetch
+from wgetpool.batch import fetch_batch
 from wgetpool.crew import Crew, recruit
 from wgetpool.errands import Errands
 from wgetpool.errors import ExitCode, MachineError
@@ -208,7 +209,9 @@ class Pool:
         if self._publisher is not None:
             # A slow disk holds up fetching.
             while self._has_room and (order := scheduler.next_order()):
-                self._errands.send(self._crew.workers, self._on_outcome, self._fetch, order)
+                more = scheduler.companions(order, self._crew.crowd - scheduler.crowd)
+                work, orders = (self._fetch_batch, [order, *more]) if more else (self._fetch, order)
+                self._errands.send(self._crew.workers, self._on_outcomes, work, orders)
             if not self._hangs:  # the disk does not answer, and would keep the keeper, too
                 self._employ_keeper()
             self._monitor.look_when_due()
@@ -223,7 +226,7 @@ class Pool:
 
     @property
     def _has_room(self) -> bool:
-        return self._scheduler.checking < self._crew.crowd
+        return self._scheduler.crowd < self._crew.crowd
 
     def _wait(self) -> None:
         """Blocks until something arrives or is due, then takes it."""
@@ -242,7 +245,7 @@ class Pool:
 
     # ------------------------------------------------------------ workers
 
-    def _fetch(self, order: AttemptOrder) -> Outcome:
+    def _fetch(self, order: AttemptOrder) -> list[Outcome]:
         outcome = fetch(
             order,
             stop=self._stop,
@@ -253,9 +256,22 @@ class Pool:
             recall=self._scheduler.is_recalled,
             tell=self._tell_head,
         )
-        if outcome.whole is not None:
-            self._claims.add(outcome.whole.claim)
-        return outcome
+        return self._noting_claims([outcome])
+
+    def _fetch_batch(self, orders: Sequence[AttemptOrder]) -> list[Outcome]:
+        outcomes = fetch_batch(
+            orders,
+            stop=self._stop,
+            clock=self._clock,
+            environment=self._environment,
+            launch=self._children,
+            recall=self._scheduler.is_recalled,
+        )
+        return self._noting_claims(outcomes)
+
+    def _noting_claims(self, outcomes: list[Outcome]) -> list[Outcome]:
+        self._claims.update(one.whole.claim for one in outcomes if one.whole is not None)
+        return outcomes
 
     def _tell_head(self, name: str, head: Head) -> None:
         """Called by workers: the main thread is to know of it now, not when the attempt is over."""
@@ -263,10 +279,11 @@ class Pool:
         ahead = None if told is None else (told - self._clock.wall()).total_seconds()
         self._errands.put(lambda told: self._scheduler.hear(*told), (name, head, ahead))
 
-    def _on_outcome(self, outcome: Outcome) -> None:
-        whole = self._scheduler.take(outcome)
-        if whole is not None:
-            self._outbox.add_part(whole)
+    def _on_outcomes(self, outcomes: list[Outcome]) -> None:
+        for outcome in outcomes:
+            whole = self._scheduler.take(outcome)
+            if whole is not None:
+                self._outbox.add_part(whole)
 
     # ------------------------------------------------------------ the keeper
 

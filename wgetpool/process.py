@@ -121,25 +121,25 @@ class Mailbox:
 class Child:
     """One child process in a group of its own, all that it prints in memory.
 
-    No pipes: standard input and log are in-memory files, so neither side can block the other, and
-    the log survives a full disk. Of our descriptors it has these and those that the command keeps
-    open. `close` must be called, by the thread that started the child; `signal` may be by any.
+    Standard input and log are in-memory files, so neither side can block the other, and the log
+    survives a full disk. The log of a command that is followed is a pipe. Of our descriptors it has
+    these and those that the command keeps open. `close` must be called, by the thread that started
+    the child; `signal` may be by any.
     """
 
     def __init__(self, command: Command, siblings: dict[int, Child] | None = None) -> None:
         self.given_up = False
         self._code: int | None = None
         self._pidfd = -1
+        self._heard: bytearray | None = bytearray() if command.is_followed else None
         self._siblings = {} if siblings is None else siblings  # those that are not reaped yet
         self._reaping = Lock()  # until it is reaped, its number cannot become another's
         with ExitStack() as undo, ExitStack() as given:
-            self._log = os.memfd_create("log", os.MFD_CLOEXEC)
+            self._log, log = _pipe(given) if command.is_followed else _appended()
             undo.callback(os.close, self._log)
-            # Appending: wget opens its log by name once more.
-            fcntl.fcntl(self._log, fcntl.F_SETFL, os.O_APPEND)
             stdin = _in_memory(command.stdin, given)
             private = [_out_of_the_way(_in_memory(data, given), given) for data in command.private]
-            self.pid = _spawn(command, stdin, self._log, private)
+            self.pid = _spawn(command, stdin, log, private)
             undo.pop_all()
         if command.file_limit is not None:  # before it has even connected
             with suppress(OSError, ValueError):
@@ -153,10 +153,16 @@ class Child:
         """Waits for the child's end, at most `timeout` seconds; returns whether it has ended. A set
         stop ends the wait.
         """
-        return self._ended_within(timeout, stop.fileno())
+        followed = () if self._heard is None else (self._log,)
+        return self._ended_within(timeout, stop.fileno(), *followed)
 
     def read_log(self) -> bytes:
         """What the child has printed so far."""
+        if self._heard is not None:
+            with suppress(BlockingIOError):
+                while len(self._heard) < LOG_LIMIT and (more := os.read(self._log, LOG_USUAL)):
+                    self._heard += more
+            return bytes(self._heard)
         log = os.pread(self._log, LOG_USUAL, 0)
         return log if len(log) < LOG_USUAL else os.pread(self._log, LOG_LIMIT, 0)
 
@@ -285,6 +291,21 @@ _QUICK = ctypes.PyDLL(None)  # for calls too short to give other threads their t
 # POSIX_SPAWN_SETPGROUP, _SETSIGDEF and _SETSIGMASK of glibc and musl
 _SET_GROUP, _SET_DEFAULT_SIGNALS, _SET_MASK = 2, 4, 8
 _ROOM = 512  # bytes for each of libc's opaque structures; the largest has 336
+
+
+def _appended() -> tuple[int, int]:
+    """A file in memory, to read from and to append to: wget opens its log by name once more."""
+    log = os.memfd_create("log", os.MFD_CLOEXEC)
+    fcntl.fcntl(log, fcntl.F_SETFL, os.O_APPEND)
+    return log, log
+
+
+def _pipe(given: ExitStack) -> tuple[int, int]:
+    """Its end to read from, without waiting; the other is closed with the stack."""
+    here, there = os.pipe2(os.O_CLOEXEC)
+    given.callback(os.close, there)
+    os.set_blocking(here, False)
+    return here, there
 
 
 def _in_memory(data: bytes, given: ExitStack) -> int:

@@ -24,7 +24,7 @@ from wgetpool.events import (
     Waiting,
     Warned,
 )
-from wgetpool.gate import Gate
+from wgetpool.gate import Gate, Pass
 from wgetpool.held import Held, WithoutLink, WithoutRoom
 from wgetpool.jobs import Due, Job, Later, Ready
 from wgetpool.links import Links
@@ -73,7 +73,7 @@ ALLOWED = {
         FileState.BACKOFF,
         FileState.ELSEWHERE,
         FileState.FAILED,
-        FileState.PENDING,  # stopped, or recalled: the part stays
+        FileState.PENDING,  # stopped, or recalled: the part stays; or not tried
         FileState.HELD,
     },
     FileState.CHECKING: {FileState.DONE, FileState.SKIPPED, FileState.FAILED, FileState.ELSEWHERE},
@@ -108,6 +108,7 @@ class Scheduler:
         self._clock, self._jitter, self._emit = clock, jitter, emit
         self._ready, self._backoff, self._elsewhere = Ready(), Later(), Later()
         self._running: dict[str, Job] = {}
+        self._riding = 0  # of those, the ones that have no wget of their own
         self._checking: dict[str, Job] = {}
         self._no_link = WithoutLink(self.links, links_files)
         self._no_room = WithoutRoom(self.gate.room, settings.manners.min_free)
@@ -166,7 +167,8 @@ class Scheduler:
     @property
     def wants_more(self) -> bool:
         """Whether more files are to be added, so that no worker is idle for want of one."""
-        ahead = LOOKAHEAD if self._blocked else self.settings.workers
+        one = self.settings.workers * self.gate.batches.most
+        ahead = LOOKAHEAD if self._blocked else one
         return len(self._ready) <= ahead and len(self._no_room) < LOOKAHEAD
 
     def to_come(self) -> list[Entry]:
@@ -175,7 +177,8 @@ class Scheduler:
 
     @property
     def running(self) -> int:
-        return len(self._running)
+        """How many attempts are under way."""
+        return len(self._running) - self._riding
 
     @property
     def is_quiet(self) -> bool:
@@ -203,8 +206,9 @@ class Scheduler:
         return self.is_quiet and (self.halted is not None or not held)
 
     @property
-    def checking(self) -> int:
-        return len(self._checking)
+    def crowd(self) -> int:
+        """How many files are held open by no attempt of their own."""
+        return len(self._checking) + self._riding
 
     def is_recalled(self, name: str) -> bool:
         """Whether the attempt at this file is to be ended. Any thread."""
@@ -252,6 +256,27 @@ class Scheduler:
                 return self._order(job, now)
         return None
 
+    def companions(self, order: AttemptOrder, most: int) -> list[AttemptOrder]:
+        """More files for the wget of this order, which has just been given: small ones of the same
+        host, so many at most.
+        """
+        job = self._running[order.entry.name]
+        given = Pass(order.rate, order.ceiling)
+        number = self.gate.companions(job, given, waiting=self._ready.waiting(job.host))
+        orders: list[AttemptOrder] = []
+        while len(orders) < min(number, most) and (
+            rider := self._ready.pop_beside(job.host, self._may_ride)
+        ):
+            rider.rides = True
+            self._riding += 1
+            self._start(rider, self._clock.now())
+            self.gate.ride(rider)
+            orders.append(self._order_for(rider, given))
+        return orders
+
+    def _may_ride(self, job: Job) -> bool:
+        return self.gate.may_ride(job) and self.links.expired(job.entry) is None
+
     def _next_ready(self) -> Job | None:
         """The first whose host may be asked; where there is none, one that waits for room, and has
         it since something else has ended.
@@ -274,6 +299,13 @@ class Scheduler:
         return entries
 
     def _order(self, job: Job, now: float) -> AttemptOrder:
+        self._start(job, now)
+        given = self.gate.enter(job, expected=self._expected())
+        if self.alone:
+            self._announce(job)
+        return self._order_for(job, given)
+
+    def _start(self, job: Job, now: float) -> None:
         self._move(job, FileState.RUNNING)
         job.attempts += 1
         job.attempt_at = now
@@ -282,9 +314,8 @@ class Scheduler:
         name = job.entry.name
         self._running[name] = job
         self._looked_alone, job.held_for = False, None
-        given = self.gate.enter(job, expected=self._expected())
-        if self.alone:
-            self._announce(job)
+
+    def _order_for(self, job: Job, given: Pass) -> AttemptOrder:
         limits = self.settings.limits
         if given.rate is not None:  # what is allowed is no stall
             limits = replace(limits, min_rate=min(limits.min_rate, given.rate // 2))
@@ -492,7 +523,7 @@ class Scheduler:
         job = self._running.pop(outcome.name)
         recalled = self._give_back(job, outcome)
         self.tally.received += outcome.received
-        if outcome.ending is not Ending.ELSEWHERE:
+        if outcome.ending not in {Ending.ELSEWHERE, Ending.UNTRIED}:
             self._announce(job)
         job.length = outcome.after
         if outcome.examined:
@@ -505,6 +536,8 @@ class Scheduler:
                 self._miss(job, failure)
             case Ending.ELSEWHERE, _:
                 self._withdraw(job)
+            case Ending.UNTRIED, _:
+                self._try_alone(job)
             case ((Ending.STOPPED | Ending.RECALLED | Ending.NO_ROOM), _):
                 self._put_back_down(job, outcome, recalled)
             case _, None:
@@ -521,6 +554,13 @@ class Scheduler:
         if not job.attempts:
             job.started_at = 0.0
         self._put_elsewhere(job)
+
+    def _try_alone(self, job: Job) -> None:
+        """It was none, not yet."""
+        job.attempts -= 1
+        job.alone = True
+        self._move(job, FileState.PENDING)
+        self._ready.push(job, again=True)
 
     def _put_back_down(self, job: Job, outcome: Outcome, recalled: EndedFor | None) -> None:
         """It was ended by us, and its part stays."""
@@ -549,6 +589,8 @@ class Scheduler:
         self._warn(self.gate.hosts.news(job.host))
         self._hear_clock(job.host, outcome.server_ahead)
         recalled, job.recalled = job.recalled, None
+        self._riding -= job.rides
+        job.rides = False
         return recalled
 
     def _miss(self, job: Job, failure: Failure) -> None:
@@ -700,7 +742,8 @@ class Scheduler:
         what is free begins with it.
         """
         self.gate.room.ask()
-        return [(name, job.size is None) for name, job in self._running.items()]
+        own = (job for job in self._running.values() if not job.rides)
+        return [(job.entry.name, job.size is None) for job in own]
 
     def progress(self, samples: dict[str, tuple[int, int | None]], *, seconds: float) -> Progress:
         """The run as it stands. `samples` gives length and size of the running files' parts, by
@@ -716,6 +759,8 @@ class Scheduler:
             self._learn_size(job, size if job.size is None else None)
             held += length
             received += max(length - job.length, 0)
+            if job.rides:
+                continue
             if now - job.attempt_at >= CERTAIN:
                 self._announce(job)
             rows.append(

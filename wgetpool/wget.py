@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
@@ -155,6 +155,39 @@ def span_command(
     )
 
 
+def batch_command(
+    program: str,
+    urls: Sequence[Url],
+    into: int,
+    *,
+    timeout: float,
+    most: int,
+    access: Access = PLAIN,
+    environment: tuple[bytes, ...],
+) -> Command:
+    """One process for several files (none with a login in its URL), one after the other: their
+    bytes come to the descriptor `into`, not more than `most`.
+
+    Redirects are not followed: where one leads nowhere, the log may not tell whose it was.
+    """
+    return Command(
+        argv=(
+            program,
+            *_settings(access, urls[0]),
+            f"--timeout={_plain(timeout)}",
+            "--max-redirect=0",
+            "-O",
+            "-",
+        ),
+        stdin=b"".join(map(_input, urls)),
+        private=_private(access),
+        file_limit=most,
+        env=environment,
+        stdout=into,
+        is_followed=True,
+    )
+
+
 def next_hop(command: Command, access: Access, url: Url, *, at_home: bool) -> Command:
     """The same, asked of where a redirect leads to. Elsewhere than at home, at the list's own
     server, nothing tells who we are.
@@ -165,7 +198,7 @@ def next_hop(command: Command, access: Access, url: Url, *, at_home: bool) -> Co
 
 def keeps_secrets(access: Access, url: Url) -> bool:
     """Whether redirects are not wget's to follow: it sends headers, say, along to any server."""
-    return identifies(access) or "@" in urlsplit(url.reveal()).netloc
+    return identifies(access) or url.has_login
 
 
 def _settings(access: Access, url: Url) -> Iterator[str]:
