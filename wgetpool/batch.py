@@ -1,8 +1,9 @@
 """One wget for several small files of one host, of which nothing is there yet.
 
-Their bytes come to memory, and from there, file by file, into the parts, whole ones only. What does
-not come as plainly as that was not tried: an attempt of its own is made at it, with all that such a
-one is watched for. So nothing here decides what a failure means.
+Their bytes come to memory, and from there, file by file, into the parts, whole ones only. A file
+for which the server has trouble has had its attempt. What this wget does not come to, or is not
+made for (a large file, a redirect), was not tried: it gets an attempt of its own, with all that
+such a one is watched for.
 
 Runs in a worker, as an attempt does.
 """
@@ -13,19 +14,22 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 
-from wgetpool import process, proof, wget
+from wgetpool import failures, process, proof, wget
 from wgetpool.batches import SMALL
-from wgetpool.batchlog import BatchLog, Came
-from wgetpool.failures import server_time
+from wgetpool.batchlog import Answer, BatchLog
 from wgetpool.model import (
     AttemptOrder,
     Clock,
     Ending,
+    Failure,
     Finding,
     Handle,
     Launcher,
     Outcome,
     Recall,
+    RemoteFile,
+    Reply,
+    Sight,
     StopFlag,
     WholePart,
 )
@@ -46,60 +50,54 @@ def fetch_batch(
     launch: Launcher = process.Child,
     recall: Recall,
 ) -> list[Outcome]:
-    """What has become of each order, in their order: whole, or UNTRIED; STOPPED when the run stops.
+    """What has become of each order, in their order: as after an attempt, or UNTRIED.
 
     All have the same settings, and go to one host.
     """
     store = Store(orders[0].directory, orders[0].locking)
     with ExitStack() as claims:
-        parts = {order.entry.name: _claim(store, order, claims) for order in orders}
-        claimed = [order for order in orders if parts[order.entry.name] is not None]
-        batch = _Batch(claimed, parts, stop=stop, clock=clock, recall=recall)
+        found = [(order, _claim(store, order, claims)) for order in orders]
+        claimed = [(order, part) for order, part in found if part is not None]
+        batch = _Batch(claimed, stop=stop, clock=clock, recall=recall)
         if claimed and not stop.is_set():
             with suppress(OSError):  # whoever is tried next has the same trouble, and names it
                 batch.run(environment, launch)
-        for order in claimed:
-            if order.entry.name not in batch.outcomes:
-                batch.clear(order)
+        batch.clear()
     ending = Ending.STOPPED if stop.is_set() else Ending.UNTRIED
-    nothing = {order.entry.name: Outcome(name=order.entry.name, ending=ending) for order in orders}
-    return list((nothing | batch.outcomes).values())
+    names = [order.entry.name for order in orders]
+    return [batch.outcomes.get(name) or Outcome(name=name, ending=ending) for name in names]
 
 
 def _claim(store: Store, order: AttemptOrder, claims: ExitStack) -> Part | None:
-    """The file's part; None where there is something of it, or that is another run's."""
+    """The file's part; None where there is something of it, or it is another run's."""
     name = order.entry.name
-    try:
+    with suppress(OSError):
         store.make_folder(name)
-        part = claim(store, name)
-        if part is not None:
+        if part := claim(store, name):
             claims.enter_context(part)
             return None if part.length() or os.path.lexists(store.final(name)) else part
-    except OSError:
-        pass
     return None
 
 
 class _Batch:
-    """`outcomes` of the files that are whole, by name."""
+    """`outcomes` of those that were tried, by name."""
 
     def __init__(
         self,
-        orders: Sequence[AttemptOrder],
-        parts: dict[str, Part | None],
+        claimed: Sequence[tuple[AttemptOrder, Part]],
         *,
         stop: StopFlag,
         clock: Clock,
         recall: Recall,
     ) -> None:
-        self._orders, self._parts = orders, parts
+        self._claimed, self._orders = claimed, [order for order, _ in claimed]
         self._stop, self._clock, self._recall = stop, clock, recall
-        self._log = BatchLog([order.entry.url for order in orders], most=SMALL)
-        self._last_at = clock.now()
+        self._log = BatchLog([order.entry.url for order in self._orders], most=SMALL)
+        self._began = self._answered_at = self._moved_at = clock.now()
         self.outcomes: dict[str, Outcome] = {}
 
     def run(self, environment: tuple[bytes, ...], launch: Launcher) -> None:
-        """Raises OSError; what is whole until then is."""
+        """Raises OSError; what has come until then has."""
         first = self._orders[0]
         into = os.memfd_create("batch", os.MFD_CLOEXEC)
         try:
@@ -113,79 +111,130 @@ class _Batch:
                 environment=environment,
             )
             child = launch(command)
+            has_ended = False
             try:
-                self._follow(child, into)
+                has_ended = self._follow(child, into)
             finally:
-                _, log = child.close()
+                exit_code, log = child.close()
             self._take(log, into)
+            by_itself = has_ended and exit_code is not None and exit_code >= 0
+            if by_itself and (answer := self._log.end(log)):
+                self._fail(answer.place, answer.reply)
         finally:
             os.close(into)
 
-    def clear(self, order: AttemptOrder) -> None:
-        """Leaves nothing of a file that is not whole."""
-        part = self._parts[order.entry.name]
-        with suppress(OSError):
-            if part is not None and part.length():
-                os.ftruncate(part.descriptor, 0)
+    def clear(self) -> None:
+        """Leaves nothing of what is not whole."""
+        whole = {name for name, outcome in self.outcomes.items() if outcome.whole}
+        for order, part in self._claimed:
+            with suppress(OSError):
+                if order.entry.name not in whole and part.length():
+                    os.ftruncate(part.descriptor, 0)
 
-    def _follow(self, child: Handle, into: int) -> None:
-        """Takes what comes, until the wget has ended, or is of no more use."""
-        limits = self._orders[0].limits
-        patience = [LIFE, *filter(None, (limits.attempt_timeout, limits.stall_timeout))]
-        deadline = self._clock.now() + min(patience)
-        while not self._log.is_over and not child.wait(TICK, stop=self._stop):
-            if self._stop.is_set() or self._clock.now() >= deadline or self._is_recalled():
-                break
+    def _follow(self, child: Handle, into: int) -> bool:
+        """Takes what comes, while it is of use; returns whether the wget has ended by itself."""
+        came, limits = 0, self._orders[0].limits
+        life = min(LIFE, limits.attempt_timeout or LIFE)
+        while not self._log.is_over:
+            if child.wait(TICK, stop=self._stop):
+                return True
             process.pause(BREATH, stop=self._stop)
-            self._take(child.read_log(), into)
+            now, log = self._clock.now(), child.read_log()
+            self._take(log, into)
+            if (length := len(log) + os.fstat(into).st_size) != came:
+                came, self._moved_at = length, now
+            if 0 < limits.stall_timeout <= now - self._moved_at and not self._log.is_over:
+                reply = self._log.so_far(log)
+                sight = child.look(link=reply.head is None)
+                self._fail(self._log.place, reply, Ending.STALLED, sight)
+                break
+            if self._stop.is_set() or now - self._began >= life or self._is_recalled():
+                break
+        return False
 
     def _is_recalled(self) -> bool:
         return any(self._recall(order.entry.name) for order in self._orders)
 
     def _take(self, log: bytes, into: int) -> None:
-        for came in self._log.read(log):
-            now = self._clock.now()
-            self._keep(came, os.pread(into, came.size, came.start), now - self._last_at)
-            self._last_at = now
+        for answer in self._log.read(log):
+            if answer.reply.exit_code == 0:
+                self._keep(answer, os.pread(into, answer.size, answer.start))
+            else:
+                self._fail(answer.place, answer.reply)
 
-    def _keep(self, came: Came, data: bytes, seconds: float) -> None:
+    def _keep(self, answer: Answer, data: bytes) -> None:
         """Makes the part of what came, where that is whole and right."""
-        order = self._orders[came.place]
-        entry, remote = order.entry, came.head.remote
-        part = self._parts[entry.name]
-        assert part is not None, entry.name  # noqa: S101
-        if len(data) < came.size or os.pwrite(part.descriptor, data, 0) < came.size:
+        order, part = self._claimed[answer.place]
+        head, size = answer.reply.head, answer.size
+        if len(data) < size or os.pwrite(part.descriptor, data, 0) < size:
             return
         verdict = proof.check(
             part.descriptor,
-            entry,
-            size=came.size,
-            told=remote.size,
-            digests=proof.Digests(proof.algorithms(entry, order.checks)),
+            order.entry,
+            size=size,
+            told=head.remote.size if head else None,
+            digests=proof.Digests(proof.algorithms(order.entry, order.checks)),
             checks=order.checks,
             stop=self._stop,
         )
         if verdict is None or verdict.complaint is not None:
             return
-        told_at = server_time(came.head)
-        ahead = None if told_at is None else (told_at - self._clock.wall()).total_seconds()
-        self.outcomes[entry.name] = Outcome(
-            name=entry.name,
-            ending=Ending.EXITED,
-            seconds=seconds,
-            after=came.size,
-            received=came.size,
-            finding=Finding.FITS,
-            status=came.head.status,
-            server_ahead=ahead,
-            remote=remote,
-            whole=WholePart(
-                name=entry.name,
-                claim=part.hand_over(),
-                inode=part.inode(),
-                size=came.size,
-                proof=verdict.proof,
-                sha256=verdict.sha256,
-                last_modified=remote.last_modified,
-            ),
+        whole = WholePart(
+            name=order.entry.name,
+            claim=part.hand_over(),
+            inode=part.inode(),
+            size=size,
+            proof=verdict.proof,
+            sha256=verdict.sha256,
+            last_modified=head.remote.last_modified if head else None,
         )
+        self._come(order, answer.reply, whole=whole, finding=Finding.FITS)
+
+    def _fail(
+        self,
+        place: int,
+        reply: Reply,
+        ending: Ending = Ending.EXITED,
+        sight: Sight | None = None,
+    ) -> None:
+        """The server had its trouble with this file."""
+        order = self._orders[place]
+        about = failures.Circumstances(
+            order=order,
+            ending=ending,
+            finding=Finding.NOTHING,
+            after=0,
+            now=self._clock.wall(),
+            sight=sight,
+            silence=self._clock.now() - self._moved_at,
+            proxy=wget.proxy_of(order.entry.url, os.environ),
+        )
+        self._come(order, reply, ending=ending, failure=failures.classify(reply, about))
+
+    def _come(
+        self,
+        order: AttemptOrder,
+        reply: Reply,
+        *,
+        ending: Ending = Ending.EXITED,
+        finding: Finding = Finding.NOTHING,
+        whole: WholePart | None = None,
+        failure: Failure | None = None,
+    ) -> None:
+        now, head = self._clock.now(), reply.head
+        told_at = failures.server_time(head) if head else None
+        size = whole.size if whole else 0
+        self.outcomes[order.entry.name] = Outcome(
+            name=order.entry.name,
+            ending=ending,
+            seconds=now - self._answered_at,
+            after=size,
+            received=size,
+            finding=finding,
+            status=head.status if head else None,
+            server_ahead=(told_at - self._clock.wall()).total_seconds() if told_at else None,
+            remote=head.remote if head else RemoteFile(),
+            whole=whole,
+            failure=failure,
+        )
+        self._answered_at = now

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wgetpool.model import Ending, Outcome
+from wgetpool.model import Ending, FailureClass, Outcome
 
 SMALL = 1 << 18  # bytes that a file may have
 MOST = 32  # files for one wget
@@ -51,7 +51,9 @@ class Batches:
         file's size, so that a large one is no surprise.
         """
         habit = self._habits.setdefault(host, _Habit())
-        if outcome.whole is None:
+        if outcome.failure is not None and outcome.failure.kind is FailureClass.PERMANENT:
+            pass  # a missing file, say, is as quick
+        elif outcome.whole is None:
             habit.row = 0
             if is_first and outcome.ending is Ending.UNTRIED:
                 habit.needed *= 2

@@ -105,11 +105,12 @@ class Gate:
         told = job.entry.size is not None
         self.batches.ended(job.host, outcome, is_first=not job.rides, is_told=told)
         self.room.release(outcome.name, length=outcome.after)
+        asked = outcome.ending not in _TELLS_NOTHING
         if job.rides:
+            self.hosts.heard(job.host, outcome.failure, since=job.attempt_at, asked=asked)
             return
         if outcome.ending not in _NOT_ASKED:
             self.slots.started()
-        asked = outcome.ending not in _TELLS_NOTHING
         self.hosts.ended(job.host, outcome.failure, since=job.attempt_at, asked=asked)
         self.shares.ended(outcome.name, received=outcome.received, seconds=outcome.seconds)
 

@@ -99,12 +99,12 @@ class Hosts:
         if spared := self._spared.get(host):
             self._believe(spared, since)
 
-    def ended(
+    def heard(
         self, host: str, failure: Failure | None, *, since: float, asked: bool = True
     ) -> None:
-        """An attempt, begun at `since`, is over; `failure` as it was classified, None where the
-        host has served it. Not `asked`: it was over before the host was, or was stopped, which
-        tells nothing of it.
+        """What a file has come to whose attempt was begun at `since`; `failure` as it was
+        classified, None where the host has served it. Not `asked`: it was over before the host was,
+        or was stopped, which tells nothing of it.
         """
         spared = self._spared.get(host)
         if spared and spared.is_news(since):
@@ -113,6 +113,12 @@ class Hosts:
             self._refused(host, failure.retry_after, since)
         elif asked and spared and _has_served(failure):
             self._served(host, spared, since)
+
+    def ended(
+        self, host: str, failure: Failure | None, *, since: float, asked: bool = True
+    ) -> None:
+        """An attempt is over, and the last of its files has come to this."""
+        self.heard(host, failure, since=since, asked=asked)
         self._running[host] -= 1
         if not self._running[host]:
             del self._running[host]

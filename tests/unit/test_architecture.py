@@ -58,6 +58,9 @@ LEVELS = {
     "summary": 3,  # what a run has come to
     "advice": 2,  # what to do about what failed
     "attempt": 6,  # runs one wget and watches it
+    "batch": 6,  # runs one wget for several small files
+    "batchlog": 4,  # what such a one tells
+    "batches": 1,  # how many files it may be given
     "publish": 6,  # checks and renames what is whole
     "examine": 5,  # what a file is worth that the ledger does not know
     "forecast": 5,  # what is still to come against what is free
