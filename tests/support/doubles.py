@@ -113,7 +113,8 @@ class ScriptedChild:
 
     def __init__(self, command: Command, script: Script, clock: FakeClock) -> None:
         self.command, self.clock = command, clock
-        self.part = Path(command.argv[command.argv.index("-O") + 1])
+        into = command.argv[command.argv.index("-O") + 1]
+        self.part = Path(into if into != "-" else f"/proc/self/fd/{command.stdout}")
         self.closed = False
         self.waits: list[float] = []
         self._script, self._rows = script, deque(script.rows)
@@ -267,6 +268,17 @@ def head(status: str, *fields: str, size: int | None = None, etag: str | None = 
 
 def head_200(size: int | None, *fields: str, etag: str | None = None) -> str:
     return head("200 OK", *fields, size=size, etag=etag)
+
+
+def came(url: str, size: int) -> str:
+    """What wget says of a file that has come to its standard output."""
+    return f'2026-03-01 12:00:00 URL:{url} [{size}/{size}] -> "-" [1]\n'
+
+
+def refusal(url: str, status: str) -> str:
+    """A head with an error, and what wget says of it."""
+    code, _, phrase = status.partition(" ")
+    return head(status, size=9) + f"{url}:\n2026-03-01 12:00:00 ERROR {code}: {phrase}.\n"
 
 
 def head_206(start: int, size: int, *fields: str, etag: str | None = None) -> str:

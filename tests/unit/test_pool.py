@@ -19,16 +19,18 @@ from support.doubles import (
     Script,
     ScriptedInbox,
     ScriptedLauncher,
+    came,
     head,
     head_200,
     inline_crew,
     note_calls,
 )
 
-from wgetpool import __version__, attempt, outbox, pool, process
+from wgetpool import __version__, attempt, batch, outbox, pool, process
 from wgetpool.errors import ExitCode, MachineError
 from wgetpool.events import (
     AttemptFailed,
+    AttemptStarted,
     Event,
     FileDone,
     FileFailed,
@@ -51,6 +53,13 @@ DATA = b"the whole file"
 WHOLE = Script([Row(0, log=head_200(len(DATA))), Row(0.1, DATA)])
 BUSY = Script([Row(0, log=head("503 Service Unavailable"))], 8)
 MISSING = Script([Row(0, log=head("404 Not Found"))], 8)
+
+
+def all_come(command: Command) -> Script:
+    """Of a wget for several files."""
+    urls = command.stdin.decode().split()
+    told = [Row(0, DATA, log=head_200(len(DATA)) + came(url, len(DATA))) for url in urls]
+    return Script(told)
 
 
 class Stage:
@@ -76,9 +85,16 @@ class Stage:
         return {record.name: record for record in read_all(self.store.ledger)}
 
     def use(self, launcher: ScriptedLauncher) -> None:
-        fetch = attempt.fetch
+        """Those of batches bring all their files whole, whatever the scripts are."""
+        fetch, fetch_batch = attempt.fetch, batch.fetch_batch
         self._patch.setattr(
             pool, "fetch", lambda order, **given: fetch(order, **{**given, "launch": launcher})
+        )
+        self.batches = ScriptedLauncher(self.clock, [all_come])
+        self._patch.setattr(
+            pool,
+            "fetch_batch",
+            lambda orders, **given: fetch_batch(orders, **{**given, "launch": self.batches}),
         )
 
 
@@ -596,6 +612,20 @@ def test_more_files_than_a_group_and_a_survey_take_all_come(stage: Stage) -> Non
 
     assert run.counts == (len(names), 0, 0, 0)
     assert set(run.names(FileDone)) == set(names)
+
+
+def test_small_files_share_a_wget(stage: Stage) -> None:
+    """Once a host has served some. Each has its own events and its own row, as ever."""
+    names = [f"{number:03}" for number in range(200)]
+
+    run = stage.run(names, WHOLE, workers=2)
+
+    shared = sum(len(command.stdin.split()) for command in stage.batches.commands)
+    assert len(stage.batches.commands) < 40
+    assert len(run.launcher.commands) + shared == len(names)
+    assert sorted(run.names(AttemptStarted)) == sorted(run.names(FileDone)) == names
+    assert {event.attempts for event in run.reporter.of(FileDone)} == {1}
+    assert {record.state for record in stage.records.values()} == {"done"}
 
 
 def test_no_event_and_no_record_holds_a_query(stage: Stage) -> None:
