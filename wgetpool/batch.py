@@ -56,8 +56,7 @@ def fetch_batch(
     """
     store = Store(orders[0].directory, orders[0].locking)
     with ExitStack() as claims:
-        found = [(order, _claim(store, order, claims)) for order in orders]
-        claimed = [(order, part) for order, part in found if part is not None]
+        claimed = _claim_all(store, orders, claims)
         batch = _Batch(claimed, stop=stop, clock=clock, recall=recall)
         if claimed and not stop.is_set():
             with suppress(OSError):  # whoever is tried next has the same trouble, and names it
@@ -68,15 +67,23 @@ def fetch_batch(
     return [batch.outcomes.get(name) or Outcome(name=name, ending=ending) for name in names]
 
 
-def _claim(store: Store, order: AttemptOrder, claims: ExitStack) -> Part | None:
-    """The file's part; None where there is something of it, or it is another run's."""
-    name = order.entry.name
-    with suppress(OSError):
-        store.make_folder(name)
-        if part := claim(store, name):
-            claims.enter_context(part)
-            return None if part.length() or os.path.lexists(store.final(name)) else part
-    return None
+def _claim_all(
+    store: Store, orders: Sequence[AttemptOrder], claims: ExitStack
+) -> list[tuple[AttemptOrder, Part]]:
+    """The parts of those files of which nothing is there, and nobody else has them."""
+    folders: set[str] = set()  # that are there
+    claimed = []
+    for order in orders:
+        folder = order.entry.name.rpartition("/")[0]
+        with suppress(OSError):
+            if folder not in folders:
+                store.make_folder(order.entry.name)
+                folders.add(folder)
+            if part := claim(store, order.entry.name):
+                claims.enter_context(part)
+                if not part.length() and not os.path.lexists(store.final(order.entry.name)):
+                    claimed.append((order, part))
+    return claimed
 
 
 class _Batch:

@@ -81,16 +81,13 @@ class Gate:
         host: nobody who could start beside it is to want for work.
         """
         simple = given == Pass(None, None) and not self.hosts.is_spared(job.host)
-        if not simple or not self._suits(job):
+        if not simple or not self.may_ride(job):
             return 0
-        return min(self.batches.limit(job.host) - 1, waiting // self.hosts.limit(job.host))
+        number = min(self.batches.limit(job.host) - 1, waiting // self.hosts.limit(job.host))
+        return self.room.admitted(SMALL, number)
 
     def may_ride(self, job: Job) -> bool:
         """Whether it can be one of several that a wget gets."""
-        size = SMALL if job.size is None else job.size
-        return self._suits(job) and self.room.admits(length=0, size=size)
-
-    def _suits(self, job: Job) -> bool:
         entry = job.entry
         small = job.size is None or job.size <= SMALL
         return small and job.is_fresh and not (job.alone or entry.cut or entry.url.has_login)

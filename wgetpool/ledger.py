@@ -11,7 +11,7 @@ import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -168,7 +168,7 @@ class Ledger:
             self._db.executemany(PUT, files)
             kinds = ((AttemptRecord, PUT_ATTEMPT), (Sample, PUT_SAMPLE), (Hold, PUT_HOLD))
             for kind, put in kinds:
-                self._db.executemany(put, [asdict(row) for row in rows if isinstance(row, kind)])
+                self._db.executemany(put, [_values(row) for row in rows if isinstance(row, kind)])
 
     def last_samples(self, since: str) -> list[Sample]:
         """The latest of the last run that has any, in their order; none where they are older."""
@@ -323,6 +323,10 @@ def _last_samples(db: sqlite3.Connection, run: str | None = None) -> list[Sample
     rows = db.execute(f"SELECT {OF_SAMPLE} FROM ({of_run}) ORDER BY id", (run, LATE))  # noqa: S608
     made = (_make(Sample, row) for row in rows)
     return [one for one in made if one is not None]
+
+
+def _values(row: AttemptRecord | Sample | Hold) -> dict[str, Any]:
+    return {field.name: getattr(row, field.name) for field in fields(row)}
 
 
 def _make(kind: type[T], row: Sequence[Any]) -> T | None:

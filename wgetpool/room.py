@@ -147,12 +147,19 @@ class Room:
         # With nothing to go by, one at a time: each may be of any size.
         return (self._told > 0 or not unknown) and available >= self._mean - length
 
+    def admitted(self, size: int, most: int) -> int:
+        """How many files of this size, one as the other, there is room for: so many at most."""
+        if (available := self.available) is None:
+            return most
+        return 0 if self._is_refused else min(max(available, 0) // size, most)
+
     def reserve(self, name: str, *, length: int, size: int | None) -> int | None:
         """Makes a reservation for an attempt that starts now; returns the ceiling of its part,
         where it needs one: it is of unknown size, and room is short.
         """
-        available, ceiling = self.available, None
-        if size is None and available is not None and not self._is_roomy(available, self._unknown):
+        available = self.available if size is None else None
+        ceiling = None
+        if available is not None and not self._is_roomy(available, self._unknown):
             lent = max(LARGER * self._largest - length, LENT) if self._told else available
             ceiling = length + max(min(lent, available), 0)
         self._claims[name] = _Claim(length, size, ceiling)
