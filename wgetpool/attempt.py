@@ -21,7 +21,6 @@ from wgetpool.model import (
     Clock,
     Ending,
     Failure,
-    FailureClass,
     FileId,
     Finding,
     Handle,
@@ -460,20 +459,11 @@ class _Attempt:
         """Puts aside what is whole and wrong. The same bytes once more are what the source has."""
         self.part.reject()
         again = verdict.sha256 is not None and verdict.sha256 == self.order.broken_sha256
-        told = ", the same as before" if again else ""
-        if verdict.final:
-            told = ", though its checksum is right"
-        failure = Failure(
-            kind=FailureClass.BROKEN,
-            cause=verdict.cause,
-            reason=f"{verdict.complaint}{told}",
-            status=head.status,
-        )
         return self._outcome(
             Ending.EXITED,
             finding=Finding.FITS,
             received=came,
-            failure=failure,
+            failure=verdict.failure(again=again, status=head.status),
             rejected=True,
             final=verdict.final or again,
             sha256=verdict.sha256,

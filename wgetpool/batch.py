@@ -131,11 +131,11 @@ class _Batch:
             os.close(into)
 
     def clear(self) -> None:
-        """Leaves nothing of what is not whole."""
-        whole = {name for name, outcome in self.outcomes.items() if outcome.whole}
+        """Leaves nothing of what is neither whole nor put aside."""
+        kept = {name for name, one in self.outcomes.items() if one.whole or one.rejected}
         for order, part in self._claimed:
             with suppress(OSError):
-                if order.entry.name not in whole and part.length():
+                if order.entry.name not in kept and part.length():
                     os.ftruncate(part.descriptor, 0)
 
     def _follow(self, child: Handle, into: int) -> bool:
@@ -184,7 +184,11 @@ class _Batch:
             checks=order.checks,
             stop=self._stop,
         )
-        if verdict is None or verdict.complaint is not None:
+        if verdict is None:
+            return
+        if verdict.complaint is not None:
+            part.reject()
+            self._note(order, answer.reply, size, finding=Finding.FITS, verdict=verdict)
             return
         whole = WholePart(
             name=order.entry.name,
@@ -195,7 +199,7 @@ class _Batch:
             sha256=verdict.sha256,
             last_modified=head.remote.last_modified if head else None,
         )
-        self._come(order, answer.reply, whole=whole, finding=Finding.FITS)
+        self._note(order, answer.reply, size, finding=Finding.FITS, whole=whole)
 
     def _fail(
         self,
@@ -216,32 +220,40 @@ class _Batch:
             silence=self._clock.now() - self._moved_at,
             proxy=wget.proxy_of(order.entry.url, os.environ),
         )
-        self._come(order, reply, ending=ending, failure=failures.classify(reply, about))
+        self._note(order, reply, ending=ending, failure=failures.classify(reply, about))
 
-    def _come(
+    def _note(
         self,
         order: AttemptOrder,
         reply: Reply,
+        size: int = 0,
         *,
         ending: Ending = Ending.EXITED,
         finding: Finding = Finding.NOTHING,
         whole: WholePart | None = None,
         failure: Failure | None = None,
+        verdict: proof.Verdict | None = None,
     ) -> None:
+        """A file has come to something; `verdict` says why what came was put aside."""
         now, head = self._clock.now(), reply.head
         told_at = failures.server_time(head) if head else None
-        size = whole.size if whole else 0
+        status = head.status if head else None
+        if verdict is not None:
+            failure = verdict.failure(again=False, status=status)
         self.outcomes[order.entry.name] = Outcome(
             name=order.entry.name,
             ending=ending,
             seconds=now - self._answered_at,
-            after=size,
+            after=whole.size if whole else 0,
             received=size,
             finding=finding,
-            status=head.status if head else None,
+            status=status,
             server_ahead=(told_at - self._clock.wall()).total_seconds() if told_at else None,
             remote=head.remote if head else RemoteFile(),
             whole=whole,
             failure=failure,
+            rejected=verdict is not None,
+            final=verdict is not None and verdict.final,
+            sha256=verdict.sha256 if verdict else None,
         )
         self._answered_at = now

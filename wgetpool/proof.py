@@ -13,7 +13,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from wgetpool.model import Cause, Checks, Checksum, Entry, FileId, StopFlag
+from wgetpool.model import (
+    Cause,
+    Checks,
+    Checksum,
+    Entry,
+    Failure,
+    FailureClass,
+    FileId,
+    StopFlag,
+)
 
 BLOCK = 1 << 20
 
@@ -89,6 +98,18 @@ class Verdict:
     complaint: str | None = None
     cause: Cause = Cause.OTHER
     final: bool = False
+
+    def failure(self, *, again: bool, status: int | None) -> Failure:
+        """What is wrong with the file; `again`: the same bytes have come before."""
+        told = ", the same as before" if again else ""
+        if self.final:
+            told = ", though its checksum is right"
+        return Failure(
+            kind=FailureClass.BROKEN,
+            cause=self.cause,
+            reason=f"{self.complaint}{told}",
+            status=status,
+        )
 
 
 def check(

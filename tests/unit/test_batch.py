@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.doubles import (
@@ -265,12 +266,21 @@ def test_a_stall_is_one(stage: Stage) -> None:
     assert endings(outcomes) == [EXITED, Ending.STALLED, UNTRIED]
 
 
-def test_a_file_that_its_list_does_not_know_is_not_taken(stage: Stage) -> None:
-    """Another size, another checksum: an attempt of its own puts it aside, and says so."""
-    wrong = (Checksum("md5", "0" * 32),)
+@pytest.mark.parametrize(
+    "wrong", [{"checksums": (Checksum("md5", "0" * 32),)}, {"size": 4}], ids=["checksum", "size"]
+)
+def test_a_file_that_its_list_does_not_know_is_put_aside(
+    stage: Stage, wrong: dict[str, Any]
+) -> None:
+    """As after an attempt of its own. The others come."""
+    outcomes = stage.fetch(A, B, C, **wrong)
 
-    assert set(endings(stage.fetch(A, B, C, checksums=wrong))) == {UNTRIED}
-    assert set(endings(stage.fetch(A, B, C, size=4))) == {UNTRIED}
+    for name, outcome in outcomes.items():
+        assert outcome.failure is not None
+        assert outcome.failure.kind is FailureClass.BROKEN
+        assert (outcome.rejected, outcome.final, outcome.after) == (True, False, 0)
+        assert outcome.sha256 == hashlib.sha256(DATA[name]).hexdigest()
+        assert stage.store.rejected(name).read_bytes() == DATA[name]
     assert stage.left() == {}
 
 
@@ -344,10 +354,12 @@ def test_a_full_disk_leaves_nothing_torn(stage: Stage, monkeypatch: pytest.Monke
     assert stage.launcher.children[0].closed
 
 
-def test_an_archive_that_is_broken_has_an_attempt_of_its_own(stage: Stage) -> None:
-    """It is to be fetched anew, and then put aside."""
+def test_an_archive_that_is_broken_is_put_aside(stage: Stage) -> None:
+    """It is to be fetched anew."""
     gzip = b"\x1f\x8b\x08\x00 this is none"
     outcomes = stage.fetch(A, B, answer("c", data=gzip), checks=Checks(archives=True))
 
-    assert endings(outcomes) == [EXITED, EXITED, UNTRIED]
-    assert outcomes["c"].failure is None
+    failure = outcomes["c"].failure
+    assert failure is not None
+    assert (failure.kind, failure.cause) == (FailureClass.BROKEN, Cause.ARCHIVE)
+    assert stage.store.rejected("c").read_bytes() == gzip
