@@ -11,6 +11,7 @@ Runs in a worker, as an attempt does.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 
@@ -124,9 +125,8 @@ class _Batch:
             finally:
                 exit_code, log = child.close()
             self._take(log, into)
-            by_itself = has_ended and exit_code is not None and exit_code >= 0
-            if by_itself and (answer := self._log.end(log)):
-                self._fail(answer.place, answer.reply)
+            if has_ended and exit_code is not None and not self._log.is_over:
+                self._end(log, exit_code)
         finally:
             os.close(into)
 
@@ -142,7 +142,7 @@ class _Batch:
         """Takes what comes, while it is of use; returns whether the wget has ended by itself."""
         came, limits = 0, self._orders[0].limits
         life = min(LIFE, limits.attempt_timeout or LIFE)
-        while not self._log.is_over:
+        while not (self._log.is_over or self._log.is_enough):
             if child.wait(TICK, stop=self._stop):
                 return True
             process.pause(BREATH, stop=self._stop)
@@ -159,20 +159,29 @@ class _Batch:
                 break
         return False
 
+    def _end(self, log: bytes, exit_code: int) -> None:
+        """The wget has ended by itself, and not all had come: whose turn it was then?"""
+        if exit_code >= 0:
+            if answer := self._log.end(log):
+                self._fail(answer.place, answer.reply)
+        elif exit_code != -signal.SIGXFSZ:  # which is a limit of ours
+            self._fail(self._log.place, self._log.so_far(log, exit_code))
+
     def _is_recalled(self) -> bool:
         return any(self._recall(order.entry.name) for order in self._orders)
 
     def _take(self, log: bytes, into: int) -> None:
         for answer in self._log.read(log):
-            if answer.reply.exit_code == 0:
-                self._keep(answer, os.pread(into, answer.size, answer.start))
-            else:
+            if answer.size is None:
                 self._fail(answer.place, answer.reply)
+            else:
+                data = os.pread(into, answer.size, answer.start)
+                self._keep(answer, data, answer.size)
 
-    def _keep(self, answer: Answer, data: bytes) -> None:
+    def _keep(self, answer: Answer, data: bytes, size: int) -> None:
         """Makes the part of what came, where that is whole and right."""
         order, part = self._claimed[answer.place]
-        head, size = answer.reply.head, answer.size
+        head = answer.reply.head
         if len(data) < size or os.pwrite(part.descriptor, data, 0) < size:
             return
         verdict = proof.check(

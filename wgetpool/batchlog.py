@@ -21,25 +21,27 @@ _STAMP = rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d "
 _CAME = re.compile(_STAMP + rb"URL:(\S+) \[([0-9]{1,18})/([0-9]{1,18})\] -> \"-\" \[1\]")
 _ERROR = re.compile(_STAMP + rb"ERROR (\d{3}): .*")
 _NO_HEAD = re.compile(rb"No data received\.|Read error \([^()]*\) in headers\.")
-_LOGIN = frozenset({401, 407})  # of which wget makes two requests, or another kind of trouble
+_ANYTHING = re.compile(_STAMP + rb"URL:(\S+) \[[0-9]{1,18}\] -> \"-\" \[1\]")
+_FINISHED = b"FINISHED --"
+_REFUSALS = frozenset(range(400, 600)) - {401, 407}  # of which wget makes two requests, or a fuss
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was told of one file. Where its exit code is 0, it has come: its bytes are those from
-    `start` on, of all that came.
+    """What was told of one file. Its `size` bytes are those from `start` on, of all that came;
+    None: it has not come.
     """
 
     place: int  # in the order of the URLs
     reply: Reply
-    start: int = 0
-    size: int = 0
+    start: int
+    size: int | None
 
 
 class BatchLog:
-    """Reads on where it was. `is_over`: nothing more is to be expected of this wget. All has come,
-    or the server has trouble, or the answer for the file at `place` is not as it should be: larger
-    than `most` bytes, or without a length, or a redirect.
+    """Reads on where it was. `is_enough`: the server has trouble, and is to be asked no more.
+    `is_over`: nothing more can be told. All has come, or a file was cut, or the answer for the file
+    at `place` is not as it should be: larger than `most` bytes, or without a length, or a redirect.
     """
 
     def __init__(self, urls: Sequence[Url], *, most: int) -> None:
@@ -50,7 +52,7 @@ class BatchLog:
         self._is_refused = False
         self._start = 0  # where the bytes of the file at `place` begin
         self.place = 0
-        self.is_over = not urls
+        self.is_enough, self.is_over = False, not urls
 
     def read(self, log: bytes) -> Iterator[Answer]:
         """What has come since the last look; `log` is all that it has printed so far."""
@@ -74,57 +76,74 @@ class BatchLog:
         """
         return None if self.is_over or self._status != 200 else self._cut(log[self._began :])
 
-    def so_far(self, log: bytes) -> Reply:
+    def so_far(self, log: bytes, exit_code: int = 0) -> Reply:
         """What has been told of the file at `place`."""
-        return read_reply(log[self._began :], 0)
+        return read_reply(log[self._began :], exit_code)
 
     def _is_fit(self, line: bytes) -> bool:
         """Whether a line of a head is of use."""
         if self._status is None:
             found = _STATUS.match(line)
             self._status = int(found[1]) if found else 0
-            return self._status == 200 or (self._status >= 400 and self._status not in _LOGIN)
+            return self._status in {200, 204} or self._status in _REFUSALS
         length = _LENGTH.fullmatch(line)
         return length is None or self._status != 200 or int(length[1]) <= self._most
 
     def _told(self, line: bytes, above: bytes) -> Answer | None:
         """What a line of wget's own says; where that is a surprise, it is over."""
-        if self._status == 200 and (came := _CAME.fullmatch(line)):
-            return self._came(came, above)
-        if self._status is None and _NO_HEAD.fullmatch(line):
-            self.is_over = True
-            return self._answer(read_reply(above + line + b"\n", 4))
-        if self._is_refused and (error := _ERROR.fullmatch(line)):
-            if int(error[1]) == self._status:
-                answer = self._answer(read_reply(above, 8))
-                status = answer.reply.head.status if answer.reply.head else 0
-                self.is_over |= status >= 500 or status in TRANSIENT_STATUS
-                return answer
-        elif (self._status or 0) >= 400 and line == self._urls[self.place] + b":":
-            self._is_refused = True
-            return None
-        self.is_over = True
-        return None
+        if self._status == 200:
+            answer = self._of_file(line, above)
+        elif self._status in _REFUSALS:
+            answer = self._of_refusal(line, above)
+        else:
+            answer = self._of_nothing(line, above)
+        self.is_over = self.is_over or not (answer or self._is_refused)
+        return answer
 
-    def _came(self, came: re.Match[bytes], above: bytes) -> Answer | None:
+    def _of_file(self, line: bytes, above: bytes) -> Answer | None:
+        if line.startswith(_FINISHED):
+            return self._cut(above)
+        if not (came := _CAME.fullmatch(line)) or came[1] != self._urls[self.place]:
+            return None
         reply, size = read_reply(above, 0), int(came[2])
         head = reply.head
         sizes = {size, int(came[3]), head and head.length, head and head.remote.size}
-        if came[1] == self._urls[self.place] and sizes == {size} and size <= self._most:
-            return self._answer(reply, size)
-        self.is_over = True
-        return None
+        return self._answer(reply, size) if sizes == {size} and size <= self._most else None
+
+    def _of_refusal(self, line: bytes, above: bytes) -> Answer | None:
+        """Two lines: the URL, and the status once more."""
+        if not self._is_refused:
+            self._is_refused = line == self._urls[self.place] + b":"
+            return None
+        self._is_refused = False
+        error = _ERROR.fullmatch(line)
+        if error is None or int(error[1]) != self._status:
+            return None
+        self.is_enough |= self._status >= 500 or self._status in TRANSIENT_STATUS
+        return self._answer(read_reply(above, 8))
+
+    def _of_nothing(self, line: bytes, above: bytes) -> Answer | None:
+        """No answer, or one without a file, which wget may be content with: not even HTTP, say."""
+        if self._status is None and _NO_HEAD.fullmatch(line):
+            return self._last(read_reply(above + line + b"\n", 4))
+        came = _ANYTHING.fullmatch(line)
+        named = came is not None and came[1] == self._urls[self.place]
+        return self._last(read_reply(above, 0)) if named else None
 
     def _cut(self, above: bytes) -> Answer:
-        answer = self._answer(read_reply(above, 4))
+        return self._last(read_reply(above, 4))
+
+    def _last(self, reply: Reply) -> Answer:
+        """Nobody knows where the next file's bytes begin."""
+        answer = self._answer(reply)
         self.is_over = True
         return answer
 
-    def _answer(self, reply: Reply, size: int = 0) -> Answer:
+    def _answer(self, reply: Reply, size: int | None = None) -> Answer:
         """And on to the next file."""
         answer = Answer(self.place, reply, self._start, size)
         self.place += 1
-        self._start += size
+        self._start += size or 0
         self._began, self._status, self._is_refused = self._position, None, False
         self.is_over = self.is_over or self.place == len(self._urls)
         return answer

@@ -168,7 +168,8 @@ def batch_command(
     """One process for several files (none with a login in its URL), one after the other: their
     bytes come to the descriptor `into`, not more than `most`.
 
-    Redirects are not followed: where one leads nowhere, the log may not tell whose it was.
+    Redirects are not followed: where one leads nowhere, the log may not tell whose it was. Cookies
+    that come with a file are not told with the next.
     """
     return Command(
         argv=(
@@ -176,6 +177,7 @@ def batch_command(
             *_settings(access, urls[0]),
             f"--timeout={_plain(timeout)}",
             "--max-redirect=0",
+            *(() if access.cookies else ("--no-cookies",)),
             "-O",
             "-",
         ),

@@ -162,6 +162,7 @@ def test_one_wget_gets_all_the_links_in_secret(stage: Stage) -> None:
     assert "SECRET" not in repr(stage.command)
     assert "--max-redirect=0" in stage.command.argv
     assert "--continue" not in stage.command.argv
+    assert "--no-cookies" in stage.command.argv
     assert stage.command.file_limit == SMALL * len(NAMES)
 
 
@@ -209,15 +210,19 @@ def test_a_file_that_was_cut_has_had_its_attempt(stage: Stage) -> None:
     assert stage.left() == {"a": DATA["a"]}
 
 
-@pytest.mark.parametrize(("exit_code", "tried"), [(4, True), (-9, False), (-25, False)])
-def test_the_last_one_may_be_cut_by_the_server_or_by_a_signal(
-    stage: Stage, exit_code: int, tried: bool
+@pytest.mark.parametrize(
+    ("exit_code", "cause"), [(4, Cause.CONNECTION), (-9, Cause.KILLED), (-25, None)]
+)
+def test_whose_turn_it_was_has_had_its_attempt_when_wget_is_no_more(
+    stage: Stage, exit_code: int, cause: Cause | None
 ) -> None:
-    """Only the first was an attempt at the file."""
-    outcomes = stage.fetch(A, B, log(head_200(500), b"not all"), exit_code=exit_code)
+    """Not where a limit of ours has ended it: so much was not to be expected (SIGXFSZ)."""
+    outcomes = stage.fetch(A, log(head_200(500), b"not all"), exit_code=exit_code)
 
-    assert (outcomes["c"].failure is not None) is tried
-    assert (outcomes["c"].ending is UNTRIED) is not tried
+    failure = outcomes["train/b"].failure
+    assert (failure.cause if failure else None) == cause
+    assert (outcomes["train/b"].ending is UNTRIED) is (cause is None)
+    assert outcomes["c"].ending is UNTRIED
 
 
 @pytest.mark.parametrize(

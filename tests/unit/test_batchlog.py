@@ -32,7 +32,7 @@ def answers(log: str, *, ended: bool = False) -> tuple[list[Answer], BatchLog]:
 
 def spans(found: list[Answer]) -> list[tuple[int, int, int]]:
     """Place, start and size of those that came."""
-    return [(one.place, one.start, one.size) for one in found if one.reply.exit_code == 0]
+    return [(one.place, one.start, one.size) for one in found if one.size is not None]
 
 
 def test_files_come_one_after_the_other() -> None:
@@ -69,11 +69,16 @@ def test_a_file_that_the_server_refuses_has_its_answer() -> None:
 
 @pytest.mark.parametrize("status", ["503 Service Unavailable", "429 Too Many Requests", "408 X"])
 def test_a_server_in_trouble_is_asked_no_more(status: str) -> None:
-    """What comes behind is not even read."""
-    found, reading = answers(A + refusal(URLS[1], status) + C)
+    """What came all the same, before wget was ended, has come."""
+    reading = reader()
+    log = (A + refusal(URLS[1], status)).encode()
 
-    assert [one.place for one in found] == [0, 1]
-    assert reading.is_over
+    found = list(reading.read(log))
+    enough = reading.is_enough, reading.is_over
+    found += reading.read(log + C.encode())
+
+    assert enough == (True, False)
+    assert spans(found) == [(0, 0, 7), (2, 7, 500)]
 
 
 CUT = head_200(500)
@@ -102,7 +107,23 @@ def test_the_last_one_was_cut_when_wget_ends() -> None:
     """Only where its answer had begun."""
     assert [one.place for one in answers(A + CUT, ended=True)[0]] == [0, 1]
     assert [one.place for one in answers(A + CUT)[0]] == [0]
+    assert [one.place for one in answers(A + CUT + "FINISHED --2026-03-01 12:00:00--\n")[0]] == [
+        0,
+        1,
+    ]
+    assert [one.place for one in answers(A + "FINISHED --2026-03-01 12:00:00--\n")[0]] == [0]
     assert [one.place for one in answers(A, ended=True)[0]] == [0]
+
+
+@pytest.mark.parametrize("head_before", ["", head("204 No Content")])
+def test_what_is_no_file_has_had_its_attempt(head_before: str) -> None:
+    """wget is content with it. Nobody knows where the bytes of the next one begin."""
+    nothing = came(URLS[1], 21).replace("[21/21]", "[21]")
+
+    found, reading = answers(A + head_before + nothing + C)
+
+    assert [(one.place, one.size) for one in found] == [(0, 7), (1, None)]
+    assert reading.is_over
 
 
 def of_other_url(size: int = 500) -> str:
@@ -141,7 +162,7 @@ def test_a_surprise_ends_its_use(surprise: str) -> None:
     found, reading = answers(A + surprise + B + C, ended=True)
 
     assert spans(found) == [(0, 0, 7)]
-    assert [one for one in found if one.place == 1 and one.reply.exit_code != 4] == []
+    assert all(one.reply.exit_code == 4 for one in found[1:])
     assert reading.is_over
 
 
