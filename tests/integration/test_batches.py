@@ -407,8 +407,10 @@ CUTS = {
 
 
 @pytest.mark.parametrize("half", [0, 1])
-def test_a_file_that_is_cut_comes_whole(box: Sandbox, server: Site, half: int) -> None:
-    """It is asked for once more, and its neighbours keep what is theirs."""
+def test_a_file_that_is_cut_comes_at_its_second_attempt(
+    box: Sandbox, server: Site, half: int
+) -> None:
+    """Its failed attempt is told of, and is nobody else's."""
     cut = list(CUTS)[half::2]
     for name in cut:
         server.fill(MOST + 1)
@@ -418,10 +420,24 @@ def test_a_file_that_is_cut_comes_whole(box: Sandbox, server: Site, half: int) -
     result = get(box, server, "-j", 2)
 
     assert box.files() == server.content
-    assert [len(server.routes[name].requests) for name in cut] == [2] * len(cut)
-    assert all(event["class"] == "transient" for event in result.of("attempt_failed"))
+    assert result.names("attempt_failed") == sorted(cut), result.story
+    assert attempts(result) == dict.fromkeys(cut, 2)
     assert_neighbours_are_whole(result, server, *cut)
-    assert_nothing_is_left(box)
+
+
+@pytest.mark.parametrize("number", [11, 13, 14, 20, 30])
+def test_the_last_file_of_a_batch_that_is_cut_has_had_an_attempt(
+    box: Sandbox, server: Site, number: int
+) -> None:
+    """wget ends with its sum of what came, whether the last one did or not."""
+    server.fill(number)
+    server.put("cut", file(BODY).cut_at(9000), file(BODY), data=BODY)
+
+    result = get(box, server, "-j", 1)
+
+    assert box.files() == server.content
+    assert result.only("attempt_failed")["name"] == "cut"
+    assert attempts(result) == {"cut": 2}
 
 
 @pytest.mark.parametrize("name", ["closed-before-head", "reset-before-head", "server-error"])
@@ -884,3 +900,12 @@ def test_signed_urls_and_headers_of_a_batch_show_nowhere(
     assert all(MARK in request.query for request in server.requests)
     assert all(request.headers["x-token"] == TOKEN for request in server.requests)
     assert len(box.files()) == len(server.routes) - 2
+
+
+def test_a_cookie_that_a_server_sets_goes_nowhere(box: Sandbox, server: Site) -> None:
+    """As with a wget for each file."""
+    server.fill(60, headers=("Set-Cookie: a=b; Path=/",))
+
+    get(box, server, "-j", 2)
+
+    assert not [request for request in server.requests if "cookie" in request.headers]
