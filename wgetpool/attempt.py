@@ -79,7 +79,9 @@ def fetch(
     started_at = clock.now()
     try:
         store.make_folder(order.entry.name)
-        part = _claim(store, order.entry.name, stop)
+        # Another run may have published it: then no part is made.
+        is_there = not order.examine and _is_new(store.final(order.entry.name), order)
+        part = None if is_there else _claim(store, order.entry.name, stop)
         if part is None:
             return Outcome(name=order.entry.name, ending=Ending.ELSEWHERE)
         with part:

@@ -75,15 +75,19 @@ def _claim_all(
     folders: set[str] = set()  # that are there
     claimed = []
     for order in orders:
-        folder = order.entry.name.rpartition("/")[0]
+        name = order.entry.name
+        folder, final = name.rpartition("/")[0], store.final(name)
         with suppress(OSError):
             if folder not in folders:
-                store.make_folder(order.entry.name)
+                store.make_folder(name)
                 folders.add(folder)
-            if part := claim(store, order.entry.name):
-                claims.enter_context(part)
-                if not part.length() and not os.path.lexists(store.final(order.entry.name)):
-                    claimed.append((order, part))
+            if os.path.lexists(final) or (part := claim(store, name)) is None:
+                continue
+            if part.length() or os.path.lexists(final):
+                with part:  # given back at once
+                    continue
+            claims.enter_context(part)
+            claimed.append((order, part))
     return claimed
 
 

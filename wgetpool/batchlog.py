@@ -21,7 +21,7 @@ _STAMP = rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d "
 _CAME = re.compile(_STAMP + rb"URL:(\S+) \[([0-9]{1,18})/([0-9]{1,18})\] -> \"-\" \[1\]")
 _ERROR = re.compile(_STAMP + rb"ERROR (\d{3}): .*")
 _NO_HEAD = re.compile(rb"No data received\.|Read error \([^()]*\) in headers\.")
-_ANYTHING = re.compile(_STAMP + rb"URL:(\S+) \[[0-9]{1,18}\] -> \"-\" \[1\]")
+_EMPTY = re.compile(_STAMP + rb"URL:(\S+) \[0\] -> \"-\" \[1\]")
 _FINISHED = b"FINISHED --"
 _REFUSALS = frozenset(range(400, 600)) - {401, 407}  # of which wget makes two requests, or a fuss
 
@@ -123,10 +123,10 @@ class BatchLog:
         return self._answer(read_reply(above, 8))
 
     def _of_nothing(self, line: bytes, above: bytes) -> Answer | None:
-        """No answer, or one without a file, which wget may be content with: not even HTTP, say."""
+        """No answer, or one without a file. What is not even HTTP may be the rest of another."""
         if self._status is None and _NO_HEAD.fullmatch(line):
             return self._last(read_reply(above + line + b"\n", 4))
-        came = _ANYTHING.fullmatch(line)
+        came = _EMPTY.fullmatch(line) if self._status == 204 else None
         named = came is not None and came[1] == self._urls[self.place]
         return self._last(read_reply(above, 0)) if named else None
 

@@ -115,14 +115,21 @@ def test_the_last_one_was_cut_when_wget_ends() -> None:
     assert [one.place for one in answers(A, ended=True)[0]] == [0]
 
 
-@pytest.mark.parametrize("head_before", ["", head("204 No Content")])
-def test_what_is_no_file_has_had_its_attempt(head_before: str) -> None:
-    """wget is content with it. Nobody knows where the bytes of the next one begin."""
-    nothing = came(URLS[1], 21).replace("[21/21]", "[21]")
+def test_an_answer_without_a_file_is_one() -> None:
+    """wget is content with it."""
+    nothing = came(URLS[1], 0).replace("[0/0]", "[0]")
 
-    found, reading = answers(A + head_before + nothing + C)
+    found, reading = answers(A + head("204 No Content") + nothing + C)
 
     assert [(one.place, one.size) for one in found] == [(0, 7), (1, None)]
+    assert reading.is_over
+
+
+def test_what_is_not_even_http_may_be_the_rest_of_the_file_before() -> None:
+    """A server that sends more than it has told: the next file is not to blame."""
+    found, reading = answers(A + came(URLS[1], 21).replace("[21/21]", "[21]") + C)
+
+    assert [(one.place, one.size) for one in found] == [(0, 7)]
     assert reading.is_over
 
 
