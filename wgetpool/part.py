@@ -318,6 +318,13 @@ def claim(store: Store, name: str) -> Part | None:
         os.close(descriptor)
 
 
+def tidy(store: Store, name: str) -> None:
+    """Removes an empty part that a killed run has left beside its finished file. Raises OSError."""
+    if os.path.lexists(store.part(name)) and (part := claim(store, name)):
+        with part:
+            pass
+
+
 def peek(store: Store, name: str, *, want_size: bool) -> tuple[int, int | None]:
     """A part's length now, and the size that the server told, from its record. For onlookers: takes
     no claim.

@@ -13,6 +13,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum, auto
@@ -22,7 +23,7 @@ from wgetpool.failures import read_http_date
 from wgetpool.ledger import LedgerError, open_ledger, read_all
 from wgetpool.model import Clock, Entry, FailureClass, FileRecord, Row, WholePart
 from wgetpool.pace import rate_at_end
-from wgetpool.part import peek, publish
+from wgetpool.part import peek, publish, tidy
 from wgetpool.store import Store
 
 REMEMBERED = timedelta(days=1)  # for so long the rate of an earlier run tells something
@@ -83,6 +84,11 @@ class Publisher:
                 known = self._ledger.find([entry.name for entry in entries])
                 surveyed = [look(self._store, entry, known.get(entry.name)) for entry in entries]
                 self._ledger.record(self._changes(surveyed, known))
+            for one in surveyed:  # of a run that was killed between its note and its end
+                record = known.get(one.entry.name)
+                if one.presence is Presence.KNOWN and record and record.state == "publishing":
+                    with suppress(OSError):
+                        tidy(self._store, one.entry.name)
         except LedgerError as error:
             raise _unusable(self._store, error) from error
         except OSError as error:

@@ -224,6 +224,23 @@ def test_a_crash_after_the_rename_is_mended_by_the_next_survey(store: Store) -> 
     assert (first, second) == (Presence.KNOWN, Presence.KNOWN)
 
 
+def test_an_empty_part_beside_a_finished_file_is_tidied_up(store: Store) -> None:
+    """A run that took a file over, and was killed before its end, leaves one. Not a longer one."""
+    with closing(opened(store)) as publisher:
+        for name in NAMES:
+            publish(publisher, leave(store, name))
+    with closing(opened(store)) as publisher:
+        records = read_all(store.ledger)
+        publisher.record(replace(record, state="publishing") for record in records)
+        store.part(NAMES[0]).touch()
+        store.part(NAMES[1]).write_bytes(b"somebody's")
+
+        assert [presence(publisher, name) for name in NAMES] == [Presence.KNOWN] * len(NAMES)
+
+    assert not store.part(NAMES[0]).exists()
+    assert store.part(NAMES[1]).read_bytes() == b"somebody's"
+
+
 @pytest.mark.parametrize("data", [DATA, b"other"])
 def test_a_file_that_was_not_ours_is_a_stranger_after_a_crash(store: Store, data: bytes) -> None:
     """`publishing` trusts one inode of one size: what somebody else puts there is not it."""
