@@ -79,9 +79,7 @@ def fetch(
     started_at = clock.now()
     try:
         store.make_folder(order.entry.name)
-        # Another run may have published it: then no part is made.
-        is_there = not order.examine and _is_new(store.final(order.entry.name), order)
-        part = None if is_there else _claim(store, order.entry.name, stop)
+        part = _claim(store, order, stop)
         if part is None:
             return Outcome(name=order.entry.name, ending=Ending.ELSEWHERE)
         with part:
@@ -109,18 +107,22 @@ def fetch(
         )
 
 
-def _claim(store: Store, name: str, stop: StopFlag) -> Part | None:
-    """The claim of the part; None when another live run has it.
+def _claim(store: Store, order: AttemptOrder, stop: StopFlag) -> Part | None:
+    """The claim of the part; None when another live run has it, or has published the file: no part
+    is made beside that.
 
     For the moment between its fork and its exec, a child that another worker starts has a copy of
     every descriptor: a claim that was just given back looks held. And when it is held by a wget of
     a dead run, that is ended.
     """
-    if part := claim(store, name):
-        return part
-    process.pause(PATIENCE, stop=stop)
-    if part := claim(store, name):
-        return part
+    name = order.entry.name
+    for wait in (0.0, PATIENCE):
+        if wait:
+            process.pause(wait, stop=stop)
+        if not order.examine and _is_new(store.final(name), order):
+            return None
+        if part := claim(store, name):
+            return part
     dead = store.dead_runs()
     return claim(store, name) if dead and orphans.end(frozenset(dead), name) else None
 
