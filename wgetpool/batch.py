@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 
 from wgetpool import failures, process, proof, wget
-from wgetpool.batches import SMALL
+from wgetpool.batches import LARGEST
 from wgetpool.batchlog import Answer, BatchLog
 from wgetpool.model import (
     AttemptOrder,
@@ -38,6 +38,7 @@ from wgetpool.part import Part, claim
 from wgetpool.store import Store
 
 LIFE = 5.0  # seconds after which the rest are better tried one by one
+TOGETHER = 1 << 24  # bytes of memory, at most
 BREATH = 0.002  # seconds between two looks at what comes line by line
 TICK = 0.1  # and while nothing comes
 
@@ -104,7 +105,7 @@ class _Batch:
     ) -> None:
         self._claimed, self._orders = claimed, [order for order, _ in claimed]
         self._stop, self._clock, self._recall = stop, clock, recall
-        self._log = BatchLog([order.entry.url for order in self._orders], most=SMALL)
+        self._log = BatchLog([order.entry.url for order in self._orders], most=LARGEST)
         self._began = self._answered_at = self._moved_at = clock.now()
         self.outcomes: dict[str, Outcome] = {}
 
@@ -118,7 +119,7 @@ class _Batch:
                 [order.entry.url for order in self._orders],
                 into,
                 timeout=first.limits.timeout,
-                most=SMALL * len(self._orders),
+                most=TOGETHER,
                 access=first.access,
                 environment=environment,
             )

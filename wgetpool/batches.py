@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from wgetpool.model import Ending, FailureClass, Outcome
 
-SMALL = 1 << 18  # bytes that a file may have
+SMALL = 1 << 18  # bytes: a host's files are small up to that
+LARGEST = 1 << 22  # and one in the midst may have so many: it is not asked for twice
 MOST = 32  # files for one wget
 FIRST = 8  # small files in a row before there is a batch
 SPAN = 1.0  # seconds that a batch is to take
@@ -57,6 +58,8 @@ class Batches:
             habit.row = 0
             if is_first and outcome.ending is Ending.UNTRIED:
                 habit.needed *= 2
+        elif "size" not in outcome.whole.proof:  # nobody could tell where it ends
+            habit.row = 0
         elif outcome.whole.size <= SMALL:
             habit.row += 1
             habit.seconds += (outcome.seconds - habit.seconds) / min(habit.row, FIRST)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from wgetpool.batches import SMALL, Batches
+from wgetpool.batches import LARGEST, SMALL, Batches
 from wgetpool.hosts import Hosts
 from wgetpool.jobs import Job, Later, Ready
 from wgetpool.model import Clock, Ending, Outcome, Settings
@@ -84,7 +84,7 @@ class Gate:
         if not simple or not self.may_ride(job):
             return 0
         number = min(self.batches.limit(job.host) - 1, waiting // self.hosts.limit(job.host))
-        return self.room.admitted(SMALL, number)
+        return self.room.admitted(LARGEST, number)
 
     def may_ride(self, job: Job) -> bool:
         """Whether it can be one of several that a wget gets."""
@@ -94,7 +94,7 @@ class Gate:
 
     def ride(self, job: Job) -> None:
         """It starts as one of several."""
-        size = SMALL if job.size is None else job.size
+        size = LARGEST if job.size is None else job.size
         self.room.reserve(job.entry.name, length=0, size=size)
 
     def leave(self, job: Job, outcome: Outcome) -> None:

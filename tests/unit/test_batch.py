@@ -23,8 +23,8 @@ from support.doubles import (
 )
 
 from wgetpool import process
-from wgetpool.batch import LIFE, TICK, fetch_batch
-from wgetpool.batches import SMALL
+from wgetpool.batch import LIFE, TICK, TOGETHER, fetch_batch
+from wgetpool.batches import LARGEST
 from wgetpool.model import (
     Access,
     Approach,
@@ -163,7 +163,7 @@ def test_one_wget_gets_all_the_links_in_secret(stage: Stage) -> None:
     assert "--max-redirect=0" in stage.command.argv
     assert "--continue" not in stage.command.argv
     assert "--no-cookies" in stage.command.argv
-    assert stage.command.file_limit == SMALL * len(NAMES)
+    assert stage.command.file_limit == TOGETHER
 
 
 def test_an_attempt_takes_no_longer_than_what_came(stage: Stage) -> None:
@@ -228,7 +228,7 @@ def test_whose_turn_it_was_has_had_its_attempt_when_wget_is_no_more(
 @pytest.mark.parametrize(
     "surprise",
     [
-        log(head_200(SMALL + 1), b"x" * 100),
+        log(head_200(LARGEST + 1), b"x" * 100),
         log(head("302 Found", "Location: /x")),
         log(head("401 Unauthorized")),
         log(head_200(None), b"x" * 100),

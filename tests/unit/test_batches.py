@@ -10,8 +10,8 @@ from wgetpool.model import Ending, Failure, FailureClass, Outcome, WholePart
 HOST = "e.org"
 
 
-def whole(size: int = 10, seconds: float = 0.001) -> Outcome:
-    part = WholePart(name="a", claim=9, inode=1, size=size, proof=("size",))
+def whole(size: int = 10, seconds: float = 0.001, proof: tuple[str, ...] = ("size",)) -> Outcome:
+    part = WholePart(name="a", claim=9, inode=1, size=size, proof=proof)
     return Outcome(name="a", ending=Ending.EXITED, seconds=seconds, whole=part)
 
 
@@ -57,9 +57,11 @@ def test_a_batch_takes_about_a_second(seconds: float, limit: int) -> None:
     assert served(1000, seconds=seconds).limit(HOST) == limit
 
 
-@pytest.mark.parametrize("last", [UNTRIED, RESET, whole(SMALL + 1)])
+@pytest.mark.parametrize(
+    "last", [UNTRIED, RESET, whole(SMALL + 1), whole(proof=()), whole(proof=("sha256",))]
+)
 def test_a_surprise_has_it_begin_anew(last: Outcome) -> None:
-    """A file that did not come, or was large."""
+    """A file that did not come, or was large, or came without a length."""
     assert served(1000, last).limit(HOST) == 1
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.doubles import FakeClock, FullJitter, ListReporter
 
-from wgetpool.batches import FIRST, MOST, SMALL
+from wgetpool.batches import FIRST, LARGEST, MOST, SMALL
 from wgetpool.events import AttemptFailed, AttemptStarted, AttemptStopped, FileHeld
 from wgetpool.model import (
     AttemptOrder,
@@ -25,8 +25,6 @@ from wgetpool.model import (
     WholePart,
 )
 from wgetpool.scheduler import Scheduler
-
-MIB = 1 << 20
 
 
 class Desk:
@@ -174,15 +172,14 @@ def test_an_expired_link_is_not_asked_for() -> None:
 
 
 def test_room_is_reserved_for_each() -> None:
-    """For as much as a small file may have; where there is less, fewer share."""
+    """For as much as one may have; where there is less, fewer share."""
     desk = Desk(min_free=0)
-    desk.scheduler.see(2000 * MIB, {})
-    desk.add_many(200, size=SMALL)
+    desk.scheduler.see(1 << 40, {})
+    desk.add_many(200, size=10)
     full = len(desk.names())
-    desk.scheduler.see(60 * SMALL, {})
+    desk.scheduler.see(10 * LARGEST + 1000, {})
 
-    assert (full, len(desk.names())) == (MOST, 60 - MOST)
-    assert desk.names() == []
+    assert (full, len(desk.names())) == (MOST, 11)
 
 
 # ---------------------------------------------------------------- how they count
