@@ -1,5 +1,5 @@
 """What every attempt has to pass before it starts, first tries and retries alike, and gives back at
-its end: a slot, its host, the line, the disk. How many files it may be at, too.
+its end: a slot, its host, the line, the disk. And how many files it is made at.
 
 Passive: no thread, no I/O, no clock of its own. Main thread.
 """

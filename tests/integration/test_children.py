@@ -90,6 +90,47 @@ def test_a_child_that_cannot_be_ended_is_given_up_and_reaped_later(
     assert not psutil.pid_exists(child.pid)
 
 
+def followed(children: process.Children, script: str) -> process.Child:
+    return children(Command(argv=("/bin/sh", "-c", script), env=ENV, is_followed=True))
+
+
+def test_a_wait_for_a_child_that_is_followed_ends_when_it_prints(
+    children: process.Children,
+) -> None:
+    """Long before it has ended; what it has printed is kept."""
+    child, stop = followed(children, "echo one; exec sleep 60"), process.StopSwitch()
+
+    assert not child.wait(50, stop=stop)
+    assert child.read_log() == child.read_log() == b"one\n"
+    assert not child.wait(0.01, stop=stop)
+    assert child.close() == (-signal.SIGTERM, b"one\n")
+    stop.close()
+
+
+def test_a_child_that_is_followed_prints_as_much_as_it_likes(children: process.Children) -> None:
+    """More than a pipe holds: it waits for whoever follows it, who waits for nothing."""
+    child, stop = followed(children, "head -c 300000 /dev/zero; exit 3"), process.StopSwitch()
+
+    ended = False
+    while not ended:
+        ended = child.wait(50, stop=stop)
+        child.read_log()
+
+    assert child.close() == (3, bytes(300_000))
+    stop.close()
+
+
+def test_a_child_that_is_followed_by_nobody_can_be_ended(children: process.Children) -> None:
+    """Though it hangs in a write to the full pipe."""
+    child = followed(children, "exec cat /dev/zero")
+    wait_until(lambda: state(child) == "sleeping")
+
+    code, log = child.close()
+
+    assert code == -signal.SIGTERM
+    assert len(log) >= 4096
+
+
 PRIVATE_FILES = """
 import os, sys
 from wgetpool import process
