@@ -92,6 +92,12 @@ def _claim_all(
     return claimed
 
 
+def _may_share_a_connection(orders: Sequence[AttemptOrder]) -> bool:
+    """Whether each file is known by its checksum, or the user trusts the servers with it."""
+    asked_for = dict(orders[0].access.options).get("http_keep_alive") == "on"
+    return asked_for or all(order.entry.checksums for order in orders)
+
+
 class _Batch:
     """`outcomes` of those that were tried, by name."""
 
@@ -120,6 +126,7 @@ class _Batch:
                 into,
                 timeout=first.limits.timeout,
                 most=TOGETHER,
+                keep_alive=_may_share_a_connection(self._orders),
                 access=first.access,
                 environment=environment,
             )
@@ -130,7 +137,7 @@ class _Batch:
             finally:
                 exit_code, log = child.close()
             self._take(log, into)
-            if has_ended and exit_code is not None and not self._log.is_over:
+            if has_ended and len(log) < process.LOG_LIMIT and not self._log.is_over:
                 self._end(log, exit_code)
         finally:
             os.close(into)
@@ -162,10 +169,14 @@ class _Batch:
                 break
             if self._stop.is_set() or now - self._began >= life or self._is_recalled():
                 break
+            if len(log) >= process.LOG_LIMIT:
+                break
         return False
 
-    def _end(self, log: bytes, exit_code: int) -> None:
-        """The wget has ended by itself, and not all had come: whose turn it was then?"""
+    def _end(self, log: bytes, exit_code: int | None) -> None:
+        """The wget has ended by itself, and not all had come: whose turn was it?"""
+        if exit_code is None:  # nor will it end
+            return
         if exit_code >= 0:
             if answer := self._log.end(log):
                 self._fail(answer.place, answer.reply)

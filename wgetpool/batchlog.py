@@ -85,6 +85,8 @@ class BatchLog:
         if self._status is None:
             found = _STATUS.match(line)
             self._status = int(found[1]) if found else 0
+            if self.is_enough:  # what comes then is heard as far as it is more of the same
+                return self._is_trouble
             return self._status in {200, 204} or self._status in _REFUSALS
         length = _LENGTH.fullmatch(line)
         return length is None or self._status != 200 or int(length[1]) <= self._most
@@ -99,6 +101,12 @@ class BatchLog:
             answer = self._of_nothing(line, above)
         self.is_over = self.is_over or not (answer or self._is_refused)
         return answer
+
+    @property
+    def _is_trouble(self) -> bool:
+        """Whether it is the server's, and not the file's."""
+        status = self._status or 0
+        return status >= 500 or status in TRANSIENT_STATUS
 
     def _of_file(self, line: bytes, above: bytes) -> Answer | None:
         if line.startswith(_FINISHED):
@@ -119,7 +127,7 @@ class BatchLog:
         error = _ERROR.fullmatch(line)
         if error is None or int(error[1]) != self._status:
             return None
-        self.is_enough |= self._status >= 500 or self._status in TRANSIENT_STATUS
+        self.is_enough |= self._is_trouble
         return self._answer(read_reply(above, 8))
 
     def _of_nothing(self, line: bytes, above: bytes) -> Answer | None:

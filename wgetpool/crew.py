@@ -14,7 +14,7 @@ from wgetpool.words import count
 # Descriptors: of the program itself (ledger, locks, what it loads), of a worker with its wget, and
 # one of each file that waits to be published.
 OF_PROGRAM, OF_WORKER = 18, 8
-CROWD, LEAST_CROWD = 256, 4
+CROWD, LEAST_CROWD = 512, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from wgetpool.batches import LARGEST, SMALL, Batches
+from wgetpool.batches import LARGEST, SMALL, SPAN, Batches
 from wgetpool.hosts import Hosts
 from wgetpool.jobs import Job, Later, Ready
 from wgetpool.model import Clock, Ending, Outcome, Settings
@@ -60,7 +60,10 @@ class Gate:
         )
         self.shares = Shares(manners.limit_rate, clock=clock)
         self.room = Room(manners.min_free)
-        self.batches = Batches()
+        longest = settings.limits.attempt_timeout / 2 or SPAN
+        self.batches = Batches(min(longest, SPAN))
+        # Unchecked certificates are complained of in the log, in words for people.
+        self._is_plain = dict(settings.access.options).get("check_certificate", "on") == "on"
 
     def dues(self) -> list[float]:
         """In how many seconds a host, or the line, may have something for those that are ready."""
@@ -80,8 +83,8 @@ class Gate:
         """How many files may ride along with one that has entered, of so many that wait for its
         host: nobody who could start beside it is to want for work.
         """
-        simple = given == Pass(None, None) and not self.hosts.is_spared(job.host)
-        if not simple or not self.may_ride(job):
+        simple = given == Pass(None, None) and self._is_plain
+        if not simple or self.hosts.is_spared(job.host) or not self.may_ride(job):
             return 0
         number = min(self.batches.limit(job.host) - 1, waiting // self.hosts.limit(job.host))
         return self.room.admitted(LARGEST, number)

@@ -11,10 +11,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 from wgetpool import policy
-from wgetpool.model import Clock, Failure, RetryPolicy
+from wgetpool.model import TOO_MUCH, Clock, Failure, RetryPolicy
 from wgetpool.words import format_left
 
-TOO_MUCH = frozenset({429, 503})
 NO_ANSWER = frozenset({408, 425})  # which tell neither that a host serves nor that it does not
 LEAST_QUIET = 0.5  # seconds without a refusal until one attempt more is risked
 

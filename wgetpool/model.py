@@ -416,6 +416,9 @@ class Cause(StrEnum):
     OTHER = "other"
 
 
+TOO_MUCH = frozenset({429, 503})  # by which a server says that it is asked for too much
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """Why an attempt did not bring the whole file. `reason` is for people; `retry_after` is

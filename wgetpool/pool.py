@@ -209,7 +209,7 @@ class Pool:
         if self._publisher is not None:
             # A slow disk holds up fetching.
             while self._has_room and (order := scheduler.next_order()):
-                more = scheduler.companions(order, self._crew.crowd - scheduler.crowd)
+                more = scheduler.companions(order, self._companions)
                 work, orders = (self._fetch_batch, [order, *more]) if more else (self._fetch, order)
                 self._errands.send(self._crew.workers, self._on_outcomes, work, orders)
             if not self._hangs:  # the disk does not answer, and would keep the keeper, too
@@ -227,6 +227,12 @@ class Pool:
     @property
     def _has_room(self) -> bool:
         return self._scheduler.crowd < self._crew.crowd
+
+    @property
+    def _companions(self) -> int:
+        """How many files more the next wget may have: no worker is to use up the others' share."""
+        crowd = self._crew.crowd
+        return min(crowd - self._scheduler.crowd, crowd // (2 * self._settings.workers))
 
     def _wait(self) -> None:
         """Blocks until something arrives or is due, then takes it."""

@@ -783,13 +783,18 @@ class Scheduler:
             size=tally.size_of_all(self.files, without=self._no_link),
             running=tuple(rows),
             waiting=self._soonest(now),
-            waiting_count=len(self._backoff) + len(self._ready.again),
+            waiting_count=len(self._backoff) + len(self._again),
             elsewhere=len(self._elsewhere),
             expired=len(self._no_link),
             no_room=len(self._no_room),
         )
 
+    @property
+    def _again(self) -> list[Job]:
+        """What is to be tried again as soon as a worker is free."""
+        return [job for job in self._ready.again.values() if job.attempts]
+
     def _soonest(self, now: float) -> tuple[Waiting, ...]:
-        due_now = (Due(now, 0, job) for job in self._ready.again.values())
+        due_now = (Due(now, 0, job) for job in self._again)
         soonest = heapq.nsmallest(KNOWN_WAITING, chain(due_now, self._backoff))
         return tuple(news.waiting(due, now) for due in soonest)

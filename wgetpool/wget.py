@@ -162,6 +162,7 @@ def batch_command(
     *,
     timeout: float,
     most: int,
+    keep_alive: bool,
     access: Access = PLAIN,
     environment: tuple[bytes, ...],
 ) -> Command:
@@ -169,7 +170,8 @@ def batch_command(
     bytes come to the descriptor `into`, not more than `most`.
 
     Redirects are not followed: where one leads nowhere, the log may not tell whose it was. Cookies
-    that come with a file are not told with the next.
+    that come with a file are not told with the next. Without `keep_alive` each has a connection of
+    its own: on one that is kept, whatever a server sends too much is taken for the next answer.
     """
     return Command(
         argv=(
@@ -178,6 +180,7 @@ def batch_command(
             f"--timeout={_plain(timeout)}",
             "--max-redirect=0",
             *(() if access.cookies else ("--no-cookies",)),
+            *(() if keep_alive else ("--no-http-keep-alive",)),
             "-O",
             "-",
         ),

@@ -41,6 +41,7 @@ KIB = 1024
 SMALL = 256 * KIB  # what a file of a batch may have
 EDGES = (0, 1, 64 * KIB - 1, 64 * KIB, 64 * KIB + 1, SMALL, 0)
 MOST = 32  # files of a batch
+KEEP = ("--wget-option", "http_keep_alive=on")
 PACE = (KIB, 0.004)  # so that there is a midst of things
 MARK = f"MARKsecret{os.environ.get('PYTEST_XDIST_WORKER', '')}MARK"
 TOKEN = f"TOKENsecret{os.environ.get('PYTEST_XDIST_WORKER', '')}TOKEN"
@@ -107,7 +108,8 @@ def server() -> Iterator[Site]:
 
 
 def get(box: Sandbox, site: Site, *args: object, expect: int = 0) -> Result:
-    return box.get(box.links(*site.urls), *args, timeout=60, expect=expect)
+    """Over shared connections, on which more can go wrong."""
+    return box.get(box.links(*site.urls), *KEEP, *args, timeout=60, expect=expect)
 
 
 def attempts(result: Result) -> dict[str, int]:
@@ -225,6 +227,28 @@ def certificate(box: Sandbox) -> Path:
     return both
 
 
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_an_answer_that_nobody_asked_for_is_nobodys(
+    box: Sandbox, server: Site, listed: bool
+) -> None:
+    """Without checksums each file has a connection of its own; with them it is found out."""
+    server.fill(40)
+    for number in range(5):
+        server.put(f"two-{number}", file(BODY, extra=ANSWER), data=BODY)
+        server.fill(15)
+    sums = [f"{sha256(data)}  {name}" for name, data in server.content.items()]
+    listing = ["--checksums", box.links(*sums, name="SUMS")] if listed else []
+
+    box.get(box.links(*server.urls), "-j", 2, *listing, timeout=60)
+
+    assert box.files() == server.content
+    closing = [one.headers.get("connection", "").lower() for one in server.requests].count("close")
+    assert (closing > 40) is not listed
+
+
 def test_over_https_small_files_share_connections(box: Sandbox, certificate: Path) -> None:
     """A TLS handshake costs the most of all; a file that is cut holds up no other there either."""
     with Site(certificate) as site:
@@ -252,7 +276,7 @@ def test_large_files_that_the_list_tells_of_disturb_no_batch(box: Sandbox, serve
         server.put(name, file(data), data=data)
     rows = [f"{route.url}\t{len(server.content[name])}" for name, route in server.routes.items()]
 
-    result = box.get(box.links("url\tsize", *rows), "-j", 2, timeout=60)
+    result = box.get(box.links("url\tsize", *rows), *KEEP, "-j", 2, timeout=60)
 
     assert box.files() == server.content
     assert server.asked() == {}

@@ -166,6 +166,36 @@ def test_one_wget_gets_all_the_links_in_secret(stage: Stage) -> None:
     assert stage.command.file_limit == TOGETHER
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({}, False),
+        ({"size": 5}, False),
+        ({"checksums": (Checksum("md5", "0" * 32),)}, True),
+        ({"access": Access(options=(("http_keep_alive", "on"),))}, True),
+        ({"access": Access(options=(("http_keep_alive", "off"),))}, False),
+    ],
+)
+def test_a_connection_is_shared_by_what_is_known_by_its_checksum(
+    stage: Stage, given: dict[str, Any], kept: bool
+) -> None:
+    """Or where the user says so: else what a server sends too much would be the next file."""
+    stage.fetch(A, **given)
+
+    assert ("--no-http-keep-alive" not in stage.command.argv) is kept
+
+
+def test_a_log_that_is_too_long_tells_nothing_of_whose_turn_it_was(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end is missing: nobody is to blame for that."""
+    monkeypatch.setattr(process, "LOG_LIMIT", 100)
+
+    outcomes = stage.fetch(A, log(head_200(500), b"not all"), exit_code=0)
+
+    assert endings(outcomes)[1:] == [UNTRIED, UNTRIED]
+
+
 def test_an_attempt_takes_no_longer_than_what_came(stage: Stage) -> None:
     """Each file's seconds are those since the one before."""
     outcomes = stage.fetch(answer("a", 0.05), answer("train/b", 0.55), answer("c", 1.25))

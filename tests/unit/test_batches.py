@@ -96,3 +96,30 @@ def test_one_that_brings_something_makes_up_for_it() -> None:
         batches.ended(HOST, whole(), is_first=True, is_told=False)
 
     assert batches.limit(HOST) > 1
+
+
+def test_a_host_that_was_asked_for_too_much_gets_ever_fewer() -> None:
+    """Each 429 or 503 to a batch doubles what has to come first; one to a single file does not."""
+    refused = Failure(kind=FailureClass.TRANSIENT, reason="a reason", status=429)
+    too_much = Outcome(name="a", ending=Ending.EXITED, failure=refused)
+
+    def needed(is_first: bool) -> int:
+        batches = Batches()
+        for _ in range(2):
+            batches.ended(HOST, too_much, is_first=is_first, is_told=False)
+        number = 0
+        while batches.limit(HOST) == 1:
+            batches.ended(HOST, whole(), is_first=True, is_told=False)
+            number += 1
+        return number
+
+    assert (needed(is_first=True), needed(is_first=False)) == (FIRST, 4 * FIRST)
+
+
+def test_the_longest_time_of_an_attempt_makes_batches_smaller() -> None:
+    """They are to be done long before."""
+    batches = Batches(0.25)
+    for _ in range(1000):
+        batches.ended(HOST, whole(seconds=0.05), is_first=True, is_told=False)
+
+    assert batches.limit(HOST) == 5

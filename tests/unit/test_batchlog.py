@@ -69,16 +69,16 @@ def test_a_file_that_the_server_refuses_has_its_answer() -> None:
 
 @pytest.mark.parametrize("status", ["503 Service Unavailable", "429 Too Many Requests", "408 X"])
 def test_a_server_in_trouble_is_asked_no_more(status: str) -> None:
-    """What came all the same, before wget was ended, has come."""
-    reading = reader()
-    log = (A + refusal(URLS[1], status)).encode()
+    """What comes all the same is heard where it is more of that, and not believed otherwise."""
+    log = A + refusal(URLS[1], status)
+    more, _ = answers(log + refusal(URLS[2], status))
+    file, reading = answers(log + C)
+    _, before = answers(log)
 
-    found = list(reading.read(log))
-    enough = reading.is_enough, reading.is_over
-    found += reading.read(log + C.encode())
-
-    assert enough == (True, False)
-    assert spans(found) == [(0, 0, 7), (2, 7, 500)]
+    assert [(one.place, one.size) for one in more] == [(0, 7), (1, None), (2, None)]
+    assert more[2].reply.head is not None
+    assert [(one.place, one.size) for one in file] == [(0, 7), (1, None)]
+    assert (before.is_enough, before.is_over, reading.is_over) == (True, False, True)
 
 
 CUT = head_200(500)

@@ -11,6 +11,7 @@ from support.doubles import FakeClock, FullJitter, ListReporter
 from wgetpool.batches import FIRST, LARGEST, MOST, SMALL
 from wgetpool.events import AttemptFailed, AttemptStarted, AttemptStopped, FileHeld
 from wgetpool.model import (
+    Access,
     AttemptOrder,
     EndedFor,
     Ending,
@@ -30,7 +31,14 @@ from wgetpool.scheduler import Scheduler
 class Desk:
     """A scheduler whose host has served so many small files already."""
 
-    def __init__(self, *, served: int = 1000, workers: int = 4, **manners: Any) -> None:
+    def __init__(
+        self,
+        *,
+        served: int = 1000,
+        workers: int = 4,
+        access: Access | None = None,
+        **manners: Any,
+    ) -> None:
         self.clock = FakeClock()
         self.reporter = ListReporter()
         self.scheduler = Scheduler(
@@ -38,6 +46,7 @@ class Desk:
                 directory=Path("/data"),
                 wget="/usr/bin/wget",
                 workers=workers,
+                access=access or Access(),
                 manners=Manners(**manners),
             ),
             10_000,
@@ -145,8 +154,16 @@ def test_a_login_in_a_link_is_told_to_one_wget_only() -> None:
     assert desk.names() == ["a"]
 
 
+def test_a_server_with_an_unchecked_certificate_gets_no_batches() -> None:
+    """wget complains of it in its log, for each connection."""
+    desk = Desk(access=Access(options=(("check_certificate", "off"),)))
+    desk.add_many(50)
+
+    assert len(desk.names()) == 1
+
+
 @pytest.mark.parametrize("manners", [{"limit_rate": 1 << 30}])
-def test_a_limited_line_is_shared_by_single_files(manners: dict[str, int]) -> None:
+def test_a_limited_line_is_shared_by_single_files(manners: dict[str, Any]) -> None:
     """Each has its share of it."""
     desk = Desk(served=0, **manners)
     desk.add_many(50)
@@ -246,6 +263,18 @@ def test_what_was_not_tried_has_a_wget_of_its_own_next() -> None:
         [(third, 1)],
     ]
     assert [event.name for event in desk.reporter.of(AttemptStarted)] == [first, second, third]
+
+
+def test_what_was_not_tried_is_not_shown_as_tried_again() -> None:
+    """Nothing has failed."""
+    desk = Desk(workers=1)
+    desk.add_many(30)
+    for name in desk.names():
+        desk.end(name, Ending.UNTRIED)
+
+    progress = desk.scheduler.progress({}, seconds=1.0)
+
+    assert (progress.waiting, progress.waiting_count) == ((), 0)
 
 
 def test_an_attempt_that_was_told_of_is_not_told_of_twice() -> None:
