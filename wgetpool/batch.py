@@ -52,7 +52,8 @@ def fetch_batch(
     launch: Launcher = process.Child,
     recall: Recall,
 ) -> list[Outcome]:
-    """What has become of each order, in their order: as after an attempt, or UNTRIED.
+    """What has become of each order, in their order: as after an attempt, or UNTRIED. When the run
+    stops, that at work has been STOPPED, and the first, which has been told of.
 
     All have the same settings, and go to one host.
     """
@@ -64,9 +65,13 @@ def fetch_batch(
             with suppress(OSError):  # whoever is tried next has the same trouble, and names it
                 batch.run(environment, launch)
         batch.clear()
-    ending = Ending.STOPPED if stop.is_set() else Ending.UNTRIED
+    stopped = {orders[0].entry.name, batch.at_work} if stop.is_set() else set()
     names = [order.entry.name for order in orders]
-    return [batch.outcomes.get(name) or Outcome(name=name, ending=ending) for name in names]
+    return [
+        batch.outcomes.get(name)
+        or Outcome(name=name, ending=Ending.STOPPED if name in stopped else Ending.UNTRIED)
+        for name in names
+    ]
 
 
 def _claim_all(
@@ -111,7 +116,9 @@ class _Batch:
     ) -> None:
         self._claimed, self._orders = claimed, [order for order, _ in claimed]
         self._stop, self._clock, self._recall = stop, clock, recall
-        self._log = BatchLog([order.entry.url for order in self._orders], most=LARGEST)
+        urls = [order.entry.url for order in self._orders]
+        trouble = self._orders[0].retry_status if self._orders else frozenset[int]()
+        self._log = BatchLog(urls, most=LARGEST, trouble=trouble)
         self._began = self._answered_at = self._moved_at = clock.now()
         self.outcomes: dict[str, Outcome] = {}
 
@@ -142,6 +149,12 @@ class _Batch:
         finally:
             os.close(into)
 
+    @property
+    def at_work(self) -> str:
+        """The file whose turn it is; none where that has come to its end."""
+        place = self._log.place
+        return self._orders[place].entry.name if place < len(self._orders) else ""
+
     def clear(self) -> None:
         """Leaves nothing of what is neither whole nor put aside."""
         kept = {name for name, one in self.outcomes.items() if one.whole or one.rejected}
@@ -162,14 +175,14 @@ class _Batch:
             self._take(log, into)
             if (length := len(log) + os.fstat(into).st_size) != came:
                 came, self._moved_at = length, now
+            if self._stop.is_set() or now - self._began >= life or self._is_recalled():
+                break
+            if len(log) >= process.LOG_LIMIT:
+                break
             if 0 < limits.stall_timeout <= now - self._moved_at and not self._log.is_over:
                 reply = self._log.so_far(log)
                 sight = child.look(link=reply.head is None)
                 self._fail(self._log.place, reply, Ending.STALLED, sight)
-                break
-            if self._stop.is_set() or now - self._began >= life or self._is_recalled():
-                break
-            if len(log) >= process.LOG_LIMIT:
                 break
         return False
 

@@ -42,11 +42,14 @@ class BatchLog:
     """Reads on where it was. `is_enough`: the server has trouble, and is to be asked no more.
     `is_over`: nothing more can be told. All has come, or a file was cut, or the answer for the file
     at `place` is not as it should be: larger than `most` bytes, or without a length, or a redirect.
+    `trouble` are statuses that tell of it beside those that always do.
     """
 
-    def __init__(self, urls: Sequence[Url], *, most: int) -> None:
+    def __init__(
+        self, urls: Sequence[Url], *, most: int, trouble: frozenset[int] = frozenset()
+    ) -> None:
         self._urls = [url.reveal().encode("utf-8", "surrogateescape") for url in urls]
-        self._most = most
+        self._most, self._trouble = most, TRANSIENT_STATUS | trouble
         self._began = self._position = 0  # of the file at `place`, and up to where it is read
         self._status: int | None = None
         self._is_refused = False
@@ -106,7 +109,7 @@ class BatchLog:
     def _is_trouble(self) -> bool:
         """Whether it is the server's, and not the file's."""
         status = self._status or 0
-        return status >= 500 or status in TRANSIENT_STATUS
+        return status >= 500 or status in self._trouble
 
     def _of_file(self, line: bytes, above: bytes) -> Answer | None:
         if line.startswith(_FINISHED):

@@ -12,7 +12,7 @@ from wgetpool.errors import MachineError
 from wgetpool.words import count
 
 # Descriptors: of the program itself (ledger, locks, what it loads), of a worker with its wget, and
-# one of each file that waits to be published.
+# one of each file that shares a wget or waits to be published.
 OF_PROGRAM, OF_WORKER = 18, 8
 CROWD, LEAST_CROWD = 512, 4
 

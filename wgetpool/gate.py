@@ -62,8 +62,10 @@ class Gate:
         self.room = Room(manners.min_free)
         longest = settings.limits.attempt_timeout / 2 or SPAN
         self.batches = Batches(min(longest, SPAN))
-        # Unchecked certificates are complained of in the log, in words for people.
-        self._is_plain = dict(settings.access.options).get("check_certificate", "on") == "on"
+        # What one wget has of cookies, it tells with the next file, too; and unchecked certificates
+        # are complained of in its log, in words for people.
+        checked = dict(settings.access.options).get("check_certificate", "on") == "on"
+        self._is_plain = checked and not settings.access.cookies
 
     def dues(self) -> list[float]:
         """In how many seconds a host, or the line, may have something for those that are ready."""
@@ -93,7 +95,7 @@ class Gate:
         """Whether it can be one of several that a wget gets."""
         entry = job.entry
         small = job.size is None or job.size <= SMALL
-        return small and job.is_fresh and not (job.alone or entry.cut or entry.url.has_login)
+        return small and job.is_fresh and not (job.solo or entry.cut or entry.url.has_login)
 
     def ride(self, job: Job) -> None:
         """It starts as one of several."""

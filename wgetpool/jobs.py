@@ -16,7 +16,7 @@ class Job:
     """A file being scheduled. `length` is what its part has, `best` the most that it ever had;
     its last attempt was sent to `host`, by `link`; `recalled` says why it is wanted back,
     `held_for` what has been told of last. `rides`: its attempt is one at several files, of which
-    another is the first; `alone`: it is to have a wget of its own.
+    another is the first; `solo`: it is to have a wget of its own.
     """
 
     entry: Entry
@@ -42,7 +42,7 @@ class Job:
     recalled: EndedFor | None = None
     held_for: Cause | None = None
     rides: bool = False
-    alone: bool = False
+    solo: bool = False
 
     @property
     def is_fresh(self) -> bool:

@@ -286,7 +286,8 @@ class Pool:
         self._errands.put(lambda told: self._scheduler.hear(*told), (name, head, ahead))
 
     def _on_outcomes(self, outcomes: list[Outcome]) -> None:
-        for outcome in outcomes:
+        """That of the first file comes last: then the attempt is over."""
+        for outcome in (*outcomes[1:], outcomes[0]):
             whole = self._scheduler.take(outcome)
             if whole is not None:
                 self._outbox.add_part(whole)

@@ -558,7 +558,9 @@ class Scheduler:
     def _try_alone(self, job: Job) -> None:
         """It was none, not yet."""
         job.attempts -= 1
-        job.alone = True
+        if not job.attempts:
+            job.started_at = 0.0
+        job.solo = True
         self._move(job, FileState.PENDING)
         self._ready.push(job, again=True)
 

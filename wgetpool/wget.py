@@ -179,7 +179,7 @@ def batch_command(
             *_settings(access, urls[0]),
             f"--timeout={_plain(timeout)}",
             "--max-redirect=0",
-            *(() if access.cookies else ("--no-cookies",)),
+            "--no-cookies",
             *(() if keep_alive else ("--no-http-keep-alive",)),
             "-O",
             "-",

@@ -349,7 +349,7 @@ def test_a_run_that_stops_keeps_what_has_come(stage: Stage) -> None:
     """The rest goes on in the next one."""
     outcomes = stage.fetch(A, Row(0.5, act=stage.stop.set), answer("train/b", 1.0))
 
-    assert endings(outcomes) == [EXITED, Ending.STOPPED, Ending.STOPPED]
+    assert endings(outcomes) == [EXITED, Ending.STOPPED, UNTRIED]
     assert stage.launcher.children[0].closed
 
 

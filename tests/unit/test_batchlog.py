@@ -17,8 +17,8 @@ GONE = refusal(URLS[1], "404 Not Found")
 FULL = refusal(URLS[1], "503 Service Unavailable")
 
 
-def reader(urls: list[str] = URLS) -> BatchLog:
-    return BatchLog([Url(url) for url in urls], most=MOST)
+def reader(urls: list[str] = URLS, trouble: frozenset[int] = frozenset()) -> BatchLog:
+    return BatchLog([Url(url) for url in urls], most=MOST, trouble=trouble)
 
 
 def answers(log: str, *, ended: bool = False) -> tuple[list[Answer], BatchLog]:
@@ -79,6 +79,14 @@ def test_a_server_in_trouble_is_asked_no_more(status: str) -> None:
     assert more[2].reply.head is not None
     assert [(one.place, one.size) for one in file] == [(0, 7), (1, None)]
     assert (before.is_enough, before.is_over, reading.is_over) == (True, False, True)
+
+
+def test_the_user_says_what_else_is_trouble() -> None:
+    """--retry-status."""
+    reading = reader(trouble=frozenset({404}))
+
+    assert [one.place for one in reading.read((A + GONE).encode())] == [0, 1]
+    assert reading.is_enough
 
 
 CUT = head_200(500)

@@ -154,9 +154,12 @@ def test_a_login_in_a_link_is_told_to_one_wget_only() -> None:
     assert desk.names() == ["a"]
 
 
-def test_a_server_with_an_unchecked_certificate_gets_no_batches() -> None:
-    """wget complains of it in its log, for each connection."""
-    desk = Desk(access=Access(options=(("check_certificate", "off"),)))
+@pytest.mark.parametrize(
+    "access", [Access(options=(("check_certificate", "off"),)), Access(cookies=b"a cookie")]
+)
+def test_some_settings_go_with_single_files_only(access: Access) -> None:
+    """wget complains of unchecked certificates in its log, and keeps what cookies it is sent."""
+    desk = Desk(access=access)
     desk.add_many(50)
 
     assert len(desk.names()) == 1
@@ -325,7 +328,7 @@ def test_a_host_that_has_too_much_gets_no_batches() -> None:
 
 
 def test_a_stop_is_told_of_each() -> None:
-    """They are in the ledger as what was under way."""
+    """Of each that was under way."""
     desk = Desk(workers=1)
     desk.add("a", "b")
     desk.orders()
