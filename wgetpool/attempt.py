@@ -364,10 +364,8 @@ class _Attempt:
 
     def _read_clock(self, head: Head | None) -> None:
         """Once, when the head is new: later the answer's date is of some time ago."""
-        if head is not None and self.server_ahead is None:
-            told = failures.server_time(head)
-            if told is not None:
-                self.server_ahead = (told - self.clock.wall()).total_seconds()
+        if self.server_ahead is None:
+            self.server_ahead = failures.server_ahead(head, self.clock.wall())
 
     # ------------------------------------------------------------ when it has ended
 

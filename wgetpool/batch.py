@@ -274,7 +274,6 @@ class _Batch:
     ) -> None:
         """A file has come to something; `verdict` says why what came was put aside."""
         now, head = self._clock.now(), reply.head
-        told_at = failures.server_time(head) if head else None
         status = head.status if head else None
         if verdict is not None:
             failure = verdict.failure(again=False, status=status)
@@ -286,7 +285,7 @@ class _Batch:
             received=size,
             finding=finding,
             status=status,
-            server_ahead=(told_at - self._clock.wall()).total_seconds() if told_at else None,
+            server_ahead=failures.server_ahead(head, self._clock.wall()),
             remote=head.remote if head else RemoteFile(),
             whole=whole,
             failure=failure,

@@ -456,6 +456,14 @@ def server_time(head: Head) -> datetime | None:
     return told
 
 
+def server_ahead(head: Head | None, now: datetime) -> float | None:
+    """By how many seconds the server's clock is before ours, which shows `now`; None where it has
+    told no time.
+    """
+    told = server_time(head) if head is not None else None
+    return None if told is None else (told - now).total_seconds()
+
+
 def read_http_date(text: str | None) -> datetime | None:
     """The instant that an HTTP date names; None for what is none."""
     if not text:

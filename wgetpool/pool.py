@@ -35,7 +35,7 @@ from wgetpool.events import (
     Stopping,
     Warned,
 )
-from wgetpool.failures import server_time
+from wgetpool.failures import server_ahead
 from wgetpool.forecast import demand_room
 from wgetpool.links import Outlived
 from wgetpool.model import (
@@ -281,8 +281,7 @@ class Pool:
 
     def _tell_head(self, name: str, head: Head) -> None:
         """Called by workers: the main thread is to know of it now, not when the attempt is over."""
-        told = server_time(head)
-        ahead = None if told is None else (told - self._clock.wall()).total_seconds()
+        ahead = server_ahead(head, self._clock.wall())
         self._errands.put(lambda told: self._scheduler.hear(*told), (name, head, ahead))
 
     def _on_outcomes(self, outcomes: list[Outcome]) -> None:
