@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -369,22 +367,6 @@ def test_a_setting_that_wget_knows_is_not_complained_of(box: Sandbox, server: Fa
 
     assert "wget-option" not in result.said
     assert box.files() == {"a.tar": DATA}
-
-
-@pytest.fixture
-def certificate(box: Sandbox) -> Path:
-    """A certificate that has signed itself, with its key; `ca.pem` where runs are started is the
-    certificate alone.
-    """
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl")
-    kind = ("-x509", "-newkey", "rsa:2048", "-nodes", "-days", "9", "-subj", "/CN=x")
-    words = ("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key", "-out", "ca.pem")
-    command = ["openssl", "req", *kind, *words]
-    subprocess.run(command, cwd=box.cwd, capture_output=True, timeout=60, check=True)
-    both = box.root / "both.pem"
-    both.write_text((box.cwd / "ca.pem").read_text() + (box.cwd / "key").read_text())
-    return both
 
 
 def test_a_certificate_of_ones_own_is_trusted_by_its_file(box: Sandbox, certificate: Path) -> None:

@@ -8,9 +8,7 @@ import gzip
 import io
 import os
 import random
-import shutil
 import signal
-import subprocess
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +17,6 @@ from email.utils import format_datetime
 from functools import partial
 from pathlib import Path
 
-import psutil
 import pytest
 from support.faultserver import (
     Connection,
@@ -123,34 +120,12 @@ def there(box: Sandbox) -> dict[str, bytes]:
     return {name: data for name, data in box.files().items() if not name.endswith(".part")}
 
 
-def wgets(box: Sandbox) -> list[psutil.Process]:
-    """Those that runs of this sandbox have started: a wget for several files has none of them
-    open, but it has their environment.
-    """
-    found = []
-    for process in psutil.process_iter(["name"]):
-        try:
-            is_ours = process.environ().get("HOME") == str(box.home)
-            if (process.info["name"] or "").startswith("wget") and is_ours:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return [process for process in found if is_alive(process)]
-
-
-def is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def assert_nothing_is_left(box: Sandbox) -> None:
     """No part, no folder but those of files, no process."""
     folders = {path.name for path in box.dir.iterdir() if path.is_dir()}
     assert folders <= {".wgetpool", *(name.partition("/")[0] for name in box.files())}
     assert not [name for name in box.files() if name.endswith(".part")]
-    assert not wgets(box)
+    assert not box.wgets()
 
 
 def assert_neighbours_are_whole(result: Result, site: Site, *troubled: str) -> None:
@@ -211,20 +186,6 @@ def test_each_file_has_its_own_events(box: Sandbox, server: Site) -> None:
         done = events[1]
         told = (done["attempt"], done["status"], done["bytes"], done["received"])
         assert told == (1, 200, len(data), len(data))
-
-
-@pytest.fixture
-def certificate(box: Sandbox) -> Path:
-    """A certificate that has signed itself, with its key; `ca.pem` is the certificate alone."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl")
-    kind = ("-x509", "-newkey", "rsa:2048", "-nodes", "-days", "9", "-subj", "/CN=x")
-    words = ("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key", "-out", "ca.pem")
-    command = ["openssl", "req", *kind, *words]
-    subprocess.run(command, cwd=box.cwd, capture_output=True, timeout=60, check=True)
-    both = box.root / "both.pem"
-    both.write_text((box.cwd / "ca.pem").read_text() + (box.cwd / "key").read_text())
-    return both
 
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -800,7 +761,7 @@ def test_a_run_that_is_ended_in_a_batch_ends_at_once(box: Sandbox, server: Site)
         run.signal(signal.SIGTERM)
         result = run.finish(30, expect=143)
 
-    assert not wgets(box)
+    assert not box.wgets()
     assert there(box) == {name: server.content[name] for name in there(box)}
     assert sorted(there(box)) == result.names("file_done")
     assert not result.of("attempt_failed")

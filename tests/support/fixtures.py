@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,3 +31,19 @@ def box(tmp_path: Path, server: FaultServer) -> Iterator[Sandbox]:
         process.kill()
     psutil.wait_procs(left, timeout=5)
     assert not left, f"wgets that outlived the test: {left}"
+
+
+@pytest.fixture
+def certificate(box: Sandbox) -> Path:
+    """A certificate that has signed itself, with its key; `ca.pem` where runs are started is the
+    certificate alone.
+    """
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    kind = ("-x509", "-newkey", "rsa:2048", "-nodes", "-days", "9", "-subj", "/CN=x")
+    words = ("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key", "-out", "ca.pem")
+    command = ["openssl", "req", *kind, *words]
+    subprocess.run(command, cwd=box.cwd, capture_output=True, timeout=60, check=True)
+    both = box.root / "both.pem"
+    both.write_text((box.cwd / "ca.pem").read_text() + (box.cwd / "key").read_text())
+    return both

@@ -320,7 +320,9 @@ class Sandbox:
         return {k: Blob(p.read_bytes()) for k, p in names.items() if not k.startswith(".wgetpool/")}
 
     def wgets(self) -> list[psutil.Process]:
-        """The living wgets that work in this sandbox: by open files, folder or command line."""
+        """The living wgets that work in this sandbox: by open files, folder, command line or
+        environment. One for several files may have none of them open.
+        """
         found = []
         for process in psutil.process_iter(["name"]):
             if not (process.info["name"] or "").startswith("wget"):
@@ -334,7 +336,8 @@ class Sandbox:
 
     def _is_here(self, pid: int) -> bool:
         here, proc = os.fsencode(self.root) + b"/", Path(f"/proc/{pid}")
-        places = [os.fsencode((proc / "cwd").readlink()), (proc / "cmdline").read_bytes()]
+        places = [os.fsencode((proc / "cwd").readlink())]
+        places += [(proc / name).read_bytes() for name in ("cmdline", "environ")]
         for link in (proc / "fd").iterdir():
             try:
                 places.append(os.fsencode(link.readlink()))
